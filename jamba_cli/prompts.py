@@ -1,0 +1,91 @@
+"""The prompt layouts: instructions first, document next, question last.
+
+Everything before the question is the same for every question, so its state can be reused.
+The text is cut into blocks, and each block is preceded by its own reference, because a small
+model cites what stands right before the words it copies.  The embedded model is trained on
+exactly these strings: change them only together with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jamba_cli.sources.document import Document, Part
+
+BLOCK_CHARS = 600
+"""A block ends at the first line end after this many characters."""
+
+INSTRUCTIONS = {
+    "quote": "Read the document. Answer with word-for-word quotes from it, "
+    "each followed by its reference.",
+    "prose": "Read the document and answer only from it. After each statement give the "
+    "reference of the place it rests on, in the brackets used in the document. "
+    'Put word-for-word quotes in "double quotes". '
+    'If the document does not hold the answer, say "Not found in the document."',
+}
+NOT_FOUND = "Not found in the document."
+
+SUMMARY_QUOTES = {"short": 3, "medium": 6, "long": 12}
+SUMMARY_WORDS = {"short": 100, "medium": 250, "long": 600}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of whole lines of one part, with the reference shown before it."""
+
+    part: Part
+    start: int  # character offset into part.text
+    end: int
+    reference: str
+
+    @property
+    def text(self) -> str:
+        """The block as it stands in the document."""
+        return self.part.text[self.start : self.end]
+
+
+def blocks(document: Document) -> Iterator[Block]:
+    """Cuts a document into blocks of whole lines, never across two parts."""
+    with_path = not document.single_pdf
+    for part in document.parts:
+        for start, end in _line_runs(part.text):
+            yield Block(part, start, end, part.reference(start, with_path=with_path))
+
+
+def _line_runs(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    while start < len(text):
+        cut = text.find("\n", start + BLOCK_CHARS)
+        end = len(text) if cut < 0 else cut + 1
+        if text[start:end].strip():
+            yield start, end
+        start = end
+
+
+def document_text(document: Document) -> str:
+    """The document as the model reads it: the outline, then every block after its reference."""
+    pieces = [document.outline.rstrip() + "\n\n"] if document.outline else []
+    pieces += [f"{block.reference}\n{block.text.rstrip()}\n\n" for block in blocks(document)]
+    return "".join(pieces)
+
+
+def prefix(document: Document, *, style: str) -> str:
+    """All of the user message that comes before the task; `style` is "quote" or "prose"."""
+    return f"{INSTRUCTIONS[style]}\n\n{document_text(document)}"
+
+
+def summary_task(*, style: str, length: str = "medium", focus: str | None = None) -> str:
+    """The task line of `summarize`; `length` is short, medium, long or a number of words."""
+    if style == "quote":
+        quotes = SUMMARY_QUOTES.get(length) or max(1, round(int(length) / 20))
+        about = f" about {focus}" if focus else ""
+        return f"Task: summarize the document in {quotes} quotes{about}."
+    words = SUMMARY_WORDS.get(length) or int(length)
+    about = f" Focus on {focus}." if focus else ""
+    return f"Task: summarize the document in about {words} words.{about}"
+
+
+def question_task(question: str) -> str:
+    """The task line of `ask`."""
+    return f"Question: {question.strip()}"
