@@ -55,11 +55,13 @@ def blocks(document: Document) -> Iterator[Block]:
 
 def _line_runs(text: str) -> Iterator[tuple[int, int]]:
     start = 0
-    while start < len(text):
+    while text[start:].strip():
+        # A block begins with its first line that is not blank, so that its reference is exact.
+        first = len(text) - len(text[start:].lstrip())
+        start = text.rfind("\n", start, first) + 1 or start
         cut = text.find("\n", start + BLOCK_CHARS)
         end = len(text) if cut < 0 else cut + 1
-        if text[start:end].strip():
-            yield start, end
+        yield start, end
         start = end
 
 

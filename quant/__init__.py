@@ -1,0 +1,1 @@
+"""Weight quantization: a leaf package that knows tensors and schemes, not models."""

@@ -1,0 +1,1 @@
+"""Quantize and dequantize, each operation beside its PyTorch reference."""
