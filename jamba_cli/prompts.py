@@ -8,10 +8,13 @@ exactly these strings: change them only together with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jamba_cli.sources.document import Document, Part
+
+_VISIBLE = re.compile(r"\S")
 
 BLOCK_CHARS = 600
 """A block ends at the first line end after this many characters."""
@@ -55,10 +58,9 @@ def blocks(document: Document) -> Iterator[Block]:
 
 def _line_runs(text: str) -> Iterator[tuple[int, int]]:
     start = 0
-    while text[start:].strip():
+    while found := _VISIBLE.search(text, start):
         # A block begins with its first line that is not blank, so that its reference is exact.
-        first = len(text) - len(text[start:].lstrip())
-        start = text.rfind("\n", start, first) + 1 or start
+        start = max(start, text.rfind("\n", start, found.start()) + 1)
         cut = text.find("\n", start + BLOCK_CHARS)
         end = len(text) if cut < 0 else cut + 1
         yield start, end

@@ -59,4 +59,5 @@ def dequantize(codes: Tensor, absmax: Tensor, dtype: torch.dtype = torch.float32
     table = torch.stack((levels.repeat_interleave(16), levels.repeat(16)), -1)  # [256, 2]
     unit = table[codes.int()].flatten(-2)  # [..., n, k]
     blocks = unit.unflatten(-1, (-1, BLOCK_SIZE)) * absmax.float()[..., None]
-    return blocks.flatten(-2).to(dtype)
+    result: Tensor = blocks.flatten(-2).to(dtype)
+    return result

@@ -1,0 +1,201 @@
+"""The whole forward pass of a Jamba model.
+
+Prefill of any number of tokens from any state, and a decode step (a chunk of one), are the same
+code.  One sequence at a time: there is no batch dimension.
+
+Dimensions: l new tokens, t tokens read so far (with the new ones), d hidden, e channels of a
+Mamba layer (expand * d), n state, r dt rank, w convolution width, h query heads, k key heads,
+p head width, x experts, f feed-forward width, v vocabulary.
+
+Which weights may be stored narrow or quantized is said by the module they are in: `Linear` and
+`Experts` may, everything else stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from runtime.cache import AttentionState, HybridCache, MambaState
+from runtime.config import JambaConfig
+from runtime.ops.attention import attention
+from runtime.ops.causal_conv import causal_conv
+from runtime.ops.linear import linear
+from runtime.ops.moe import moe, swiglu
+from runtime.ops.norm import rms_norm
+from runtime.ops.selective_scan import selective_scan
+
+Logits = Literal["none", "last", "all"]
+
+
+def _empty(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
+    return nn.Parameter(torch.empty(*shape, dtype=dtype), requires_grad=False)
+
+
+class Linear(nn.Module):
+    """x [l, k] -> [l, n]; the weight [n, k] may be narrower than the activations."""
+
+    def __init__(self, k: int, n: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = _empty(n, k)
+        self.bias = _empty(n) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product, in x's dtype."""
+        return linear(x, self.weight, self.bias)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalization with a weight a channel."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = _empty(width)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] -> the same shape."""
+        return rms_norm(x, self.weight, self.eps)
+
+
+class MambaMixer(nn.Module):
+    """Mamba-1: a gated convolution and a selective scan; dt, B and C are normalized first."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        d, e, n = config.hidden_size, config.mamba_inner_size, config.mamba_d_state
+        r, eps, bias = config.mamba_dt_rank, config.rms_norm_eps, config.mamba_proj_bias
+        self.splits = [r, n, n]
+        self.in_proj = Linear(d, 2 * e, bias=bias)  # x first, then the gate z
+        self.conv_weight = _empty(config.mamba_d_conv, e)
+        self.conv_bias = _empty(e) if config.mamba_conv_bias else None
+        self.x_proj = Linear(e, r + 2 * n)
+        self.dt_proj = Linear(r, e)  # its bias is dt_bias, added inside the scan
+        self.dt_layernorm = RMSNorm(r, eps)
+        self.b_layernorm = RMSNorm(n, eps)
+        self.c_layernorm = RMSNorm(n, eps)
+        self.dt_bias = _empty(e, dtype=torch.float32)
+        self.A = _empty(n, e, dtype=torch.float32)  # -exp(A_log), transposed
+        self.D = _empty(e, dtype=torch.float32)
+        self.out_proj = Linear(e, d, bias=bias)
+
+    def forward(self, x: Tensor, state: MambaState) -> Tensor:
+        """x [l, d] -> [l, d]; the state moves on by l tokens."""
+        u, z = self.in_proj(x).chunk(2, -1)  # [l, e] each
+        u = causal_conv(u, state.conv, self.conv_weight, self.conv_bias)
+        dt, B, C = self.x_proj(u).split(self.splits, -1)
+        dt = self.dt_proj(self.dt_layernorm(dt))  # [l, e]
+        B, C = self.b_layernorm(B), self.c_layernorm(C)  # [l, n] each
+        y = selective_scan(u, dt, self.A, B, C, self.D, z, self.dt_bias, state.ssm)
+        out: Tensor = self.out_proj(y)
+        return out
+
+
+class AttentionMixer(nn.Module):
+    """Grouped-query attention over all tokens so far; no positions of any kind."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        d, p = config.hidden_size, config.head_dim
+        self.head_dim = p
+        self.q_proj = Linear(d, config.num_heads * p)
+        self.k_proj = Linear(d, config.num_kv_heads * p)
+        self.v_proj = Linear(d, config.num_kv_heads * p)
+        self.o_proj = Linear(config.num_heads * p, d)
+
+    def forward(self, x: Tensor, state: AttentionState) -> Tensor:
+        """x [l, d] -> [l, d]; keys and values of the l tokens are appended to the state."""
+        l, p = x.shape[0], self.head_dim
+        q, k, v = (proj(x).view(l, -1, p) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        out: Tensor = self.o_proj(attention(q, *state.append(k, v)))
+        return out
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [l, d] -> [l, d]."""
+        return swiglu(x, self.gate_up_proj.weight, self.down_proj.weight)
+
+
+class Experts(nn.Module):
+    """The experts of one layer, stacked: gate_up [x, 2f, d] and down [x, d, f]."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        x, d, f = config.num_experts, config.hidden_size, config.intermediate_size
+        self.gate_up = _empty(x, 2 * f, d)
+        self.down = _empty(x, d, f)
+
+
+class MoE(nn.Module):
+    """A router and the experts it picks from."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        self.top_k = config.experts_per_token
+        self.router = _empty(config.num_experts, config.hidden_size)
+        self.experts = Experts(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [l, d] -> [l, d]."""
+        return moe(x, self.router, self.experts.gate_up, self.experts.down, self.top_k)
+
+
+class Layer(nn.Module):
+    """x += mixer(norm(x)); x += feed_forward(norm(x))."""
+
+    def __init__(self, config: JambaConfig, index: int) -> None:
+        super().__init__()
+        kind = config.layer_kinds[index]
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mixer = (AttentionMixer if kind.mixer == "attention" else MambaMixer)(config)
+        self.pre_ff_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.feed_forward = (MoE if kind.feed_forward == "moe" else MLP)(config)
+
+    def forward(self, x: Tensor, state: AttentionState | MambaState) -> Tensor:
+        """x [l, d] -> [l, d]; the state moves on by l tokens."""
+        x = x + self.mixer(self.input_layernorm(x), state)
+        return x.add_(self.feed_forward(self.pre_ff_layernorm(x)))
+
+
+class JambaModel(nn.Module):
+    """Embedding, layers, final norm, output head."""
+
+    def __init__(self, config: JambaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = _empty(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
+        self.final_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.lm_head = None if config.tie_word_embeddings else _empty(*self.embed_tokens.shape)
+
+    @property
+    def activation_dtype(self) -> torch.dtype:
+        """The dtype that tokens are computed in; weights may be narrower."""
+        return self.final_layernorm.weight.dtype
+
+    def forward(self, ids: Tensor, cache: HybridCache, *, logits: Logits = "last") -> Tensor:
+        """Reads l tokens, moving the cache on by l.
+
+        ids [l] -> logits fp32: [v] of the last token, [l, v] of all, or [0] of none.
+        """
+        x = functional.embedding(ids, self.embed_tokens).to(self.activation_dtype)
+        for layer, state in zip(self.layers, cache.states, strict=True):
+            x = layer(x, state)
+        cache.advance(ids.shape[0])
+        if logits == "none":
+            return x.new_empty(0, dtype=torch.float32)
+        x = self.final_layernorm(x if logits == "all" else x[-1:])
+        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        out = linear(x, head).float()  # [l, v]
+        return out if logits == "all" else out[0]

@@ -1,0 +1,40 @@
+"""The mixture of experts: every token goes to the few experts that its router picks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from runtime.ops.linear import linear
+
+
+def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """The router's choice: weights [l, top_k] in x's dtype and expert ids [l, top_k].
+
+    x [l, d], router [x, d].  The softmax runs in fp32 over ALL experts; the weights that are
+    left after top-k are not made to sum to one.
+    """
+    probabilities = torch.softmax(linear(x, router).float(), -1)
+    weights, experts = probabilities.topk(top_k, -1)
+    return weights.to(x.dtype), experts
+
+
+def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
+    gate, up = linear(x, gate_up).chunk(2, -1)
+    return linear(functional.silu(gate).mul_(up), down)
+
+
+def moe(x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, top_k: int) -> Tensor:
+    """The weighted sum of the picked experts' outputs.
+
+    x [l, d], router [x, d], gate_up [x, 2f, d], down [x, d, f] -> [l, d].
+    """
+    weights, experts = route(x, router, top_k)
+    out = torch.zeros_like(x)
+    for expert in experts.unique().tolist():
+        token, slot = torch.nonzero(experts == expert, as_tuple=True)
+        y = swiglu(x[token], gate_up[expert], down[expert])
+        out.index_add_(0, token, y.mul_(weights[token, slot, None]))
+    return out

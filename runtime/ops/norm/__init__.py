@@ -1,0 +1,16 @@
+"""RMS normalization."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Normalizes the last dimension in fp32, rounds to x's dtype, then multiplies by weight.
+
+    x [..., d], weight [d] -> [..., d].  The order of rounding is Llama's and Jamba's.
+    """
+    y = x.float()
+    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True).add_(eps))
+    return y.to(x.dtype).mul_(weight)
