@@ -1,0 +1,1 @@
+"""The `jamba` command line: reads documents, asks the runtime, shows the answer."""

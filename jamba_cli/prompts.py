@@ -75,21 +75,25 @@ def document_text(document: Document) -> str:
 
 
 def prefix(document: Document, *, style: str) -> str:
-    """All of the user message that comes before the task; `style` is "quote" or "prose"."""
-    return f"{INSTRUCTIONS[style]}\n\n{document_text(document)}"
+    """All of the user message that comes before the task; `style` is "quote" or "prose".
+
+    It ends with a visible character and the task begins with a line end, so that no token
+    reaches across and the state after the prefix serves every task.
+    """
+    return f"{INSTRUCTIONS[style]}\n\n{document_text(document)}".rstrip()
 
 
 def summary_task(*, style: str, length: str = "medium", focus: str | None = None) -> str:
-    """The task line of `summarize`; `length` is short, medium, long or a number of words."""
+    """What follows the prefix for `summarize`; `length` is short, medium, long or a number of words."""
     if style == "quote":
         quotes = SUMMARY_QUOTES.get(length) or max(1, round(int(length) / 20))
         about = f" about {focus}" if focus else ""
-        return f"Task: summarize the document in {quotes} quotes{about}."
+        return f"\n\nTask: summarize the document in {quotes} quotes{about}."
     words = SUMMARY_WORDS.get(length) or int(length)
     about = f" Focus on {focus}." if focus else ""
-    return f"Task: summarize the document in about {words} words.{about}"
+    return f"\n\nTask: summarize the document in about {words} words.{about}"
 
 
 def question_task(question: str) -> str:
-    """The task line of `ask`."""
-    return f"Question: {question.strip()}"
+    """What follows the prefix for `ask`."""
+    return f"\n\nQuestion: {question.strip()}"

@@ -101,15 +101,15 @@ class AttentionMixer(nn.Module):
         super().__init__()
         d, p = config.hidden_size, config.head_dim
         self.head_dim = p
-        self.q_proj = Linear(d, config.num_heads * p)
-        self.k_proj = Linear(d, config.num_kv_heads * p)
-        self.v_proj = Linear(d, config.num_kv_heads * p)
-        self.o_proj = Linear(config.num_heads * p, d)
+        h, k = config.num_heads, config.num_kv_heads
+        self.heads = [h, k, k]
+        self.qkv_proj = Linear(d, (h + 2 * k) * p)
+        self.o_proj = Linear(h * p, d)
 
     def forward(self, x: Tensor, state: AttentionState) -> Tensor:
         """x [l, d] -> [l, d]; keys and values of the l tokens are appended to the state."""
-        l, p = x.shape[0], self.head_dim
-        q, k, v = (proj(x).view(l, -1, p) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
+        q, k, v = heads.split(self.heads, 1)  # [l, h, p], [l, k, p], [l, k, p]
         out: Tensor = self.o_proj(attention(q, *state.append(k, v)))
         return out
 

@@ -63,10 +63,14 @@ def _linear_slots(source: str, target: str, linear: Linear) -> Iterator[Slot]:
 
 def _attention_slots(source: str, target: str, mixer: nn.Module) -> Iterator[Slot]:
     assert isinstance(mixer, AttentionMixer)
-    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-        yield from _linear_slots(
-            f"{source}.self_attn.{name}", f"{target}.{name}", getattr(mixer, name)
-        )
+    source += ".self_attn"
+    d, start = mixer.qkv_proj.weight.shape[1], 0
+    for name, heads in zip(("q_proj", "k_proj", "v_proj"), mixer.heads, strict=True):
+        end = start + heads * mixer.head_dim
+        rows = slice(start, end)
+        yield Slot(f"{source}.{name}.weight", f"{target}.qkv_proj.weight", (end - start, d), rows)
+        start = end
+    yield from _linear_slots(f"{source}.o_proj", f"{target}.o_proj", mixer.o_proj)
 
 
 def _mamba_slots(source: str, target: str, mixer: nn.Module) -> Iterator[Slot]:

@@ -19,7 +19,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     l, h, p = q.shape
     heads, t, _ = k.shape
     if l == 1:  # the query heads that share a key head become its rows: no mask, no copies
-        rows = q.view(heads, h // heads, p)
+        rows = q.reshape(heads, h // heads, p)
         return functional.scaled_dot_product_attention(rows, k, v).reshape(1, h * p)
     out = torch.empty(l, h * p, dtype=q.dtype, device=q.device)
     step = max(1, MASK_ELEMENTS // t)
