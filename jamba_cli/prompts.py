@@ -84,7 +84,7 @@ def prefix(document: Document, *, style: str) -> str:
 
 
 def summary_task(*, style: str, length: str = "medium", focus: str | None = None) -> str:
-    """What follows the prefix for `summarize`; `length` is short, medium, long or a number of words."""
+    """What follows the prefix for `summarize`; `length` is a name or a number of words."""
     if style == "quote":
         quotes = SUMMARY_QUOTES.get(length) or max(1, round(int(length) / 20))
         about = f" about {focus}" if focus else ""

@@ -245,29 +245,29 @@ class _Reader:
         eps = self.values["rms_norm_eps"]
         if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
             self.problems.append(f"rms_norm_eps: {eps!r} is not between 0 and 1")
-        config = dict(
-            vocab_size=self.size("vocab_size"),
-            hidden_size=hidden_size,
-            intermediate_size=self.size("intermediate_size"),
-            num_heads=heads,
-            num_kv_heads=kv_heads,
-            layer_kinds=self.layer_kinds(num_experts),
-            num_experts=num_experts,
-            experts_per_token=experts_per_token,
-            mamba_expand=self.size("mamba_expand"),
-            mamba_d_state=self.size("mamba_d_state"),
-            mamba_d_conv=self.size("mamba_d_conv", least=2),
-            mamba_dt_rank=self.size("mamba_dt_rank"),
-            mamba_conv_bias=self.flag("mamba_conv_bias"),
-            mamba_proj_bias=self.flag("mamba_proj_bias"),
-            rms_norm_eps=eps,
-            tie_word_embeddings=self.flag("tie_word_embeddings"),
-            max_context=self.size("max_position_embeddings"),
-            bos_id=next(iter(self.token_ids("bos_token_id")), None),
-            eos_ids=self.token_ids("eos_token_id"),
-            dtype=dtype,
-            quantization=self.values["quantization_config"],
-        )
+        config = {
+            "vocab_size": self.size("vocab_size"),
+            "hidden_size": hidden_size,
+            "intermediate_size": self.size("intermediate_size"),
+            "num_heads": heads,
+            "num_kv_heads": kv_heads,
+            "layer_kinds": self.layer_kinds(num_experts),
+            "num_experts": num_experts,
+            "experts_per_token": experts_per_token,
+            "mamba_expand": self.size("mamba_expand"),
+            "mamba_d_state": self.size("mamba_d_state"),
+            "mamba_d_conv": self.size("mamba_d_conv", least=2),
+            "mamba_dt_rank": self.size("mamba_dt_rank"),
+            "mamba_conv_bias": self.flag("mamba_conv_bias"),
+            "mamba_proj_bias": self.flag("mamba_proj_bias"),
+            "rms_norm_eps": eps,
+            "tie_word_embeddings": self.flag("tie_word_embeddings"),
+            "max_context": self.size("max_position_embeddings"),
+            "bos_id": next(iter(self.token_ids("bos_token_id")), None),
+            "eos_ids": self.token_ids("eos_token_id"),
+            "dtype": dtype,
+            "quantization": self.values["quantization_config"],
+        }
         if self.problems:
             raise ConfigError(
                 f"{self.source}: {'; '.join(self.problems)}",

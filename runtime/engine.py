@@ -36,7 +36,9 @@ class Token:
 class Engine:
     """A loaded model on one device."""
 
-    def __init__(self, model: JambaModel, device: torch.device, directory: Path | None = None):
+    def __init__(
+        self, model: JambaModel, device: torch.device, directory: Path | None = None
+    ) -> None:
         self.model = model
         self.config: JambaConfig = model.config
         self.device = device
@@ -71,7 +73,7 @@ class Engine:
         if target.type == "cpu":
             # Decays of long-forgotten tokens get denormal, which CPUs multiply 100 times slower.
             torch.set_flush_denormal(True)
-        return cls(model, target, directory)
+        return cls(model, target)
 
     @property
     def weights_nbytes(self) -> int:
@@ -134,7 +136,7 @@ class Engine:
         penalty.  Every token that is given out has been read into the cache, but for the stop.
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
-        sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids)
+        sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
         for _ in range(params.max_tokens):
             token = sampler.sample(logits)
             if token in stops:

@@ -1,0 +1,210 @@
+"""Reads a plan's windows through the model and streams the checked answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from jamba_cli.evidence import AnswerChecker, Evidence, Reference
+from jamba_cli.progress import Reporter
+from jamba_cli.prompts import NOT_FOUND
+from jamba_cli.reader import Reader
+from jamba_cli.sources.document import Document, Part
+from jamba_cli.windows import Plan, plan
+from runtime.thinking import ThinkingFilter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runtime.cache import HybridCache
+    from runtime.engine import Engine
+    from runtime.sampling import SamplingParams
+
+Show = Callable[[str], None]
+"""Receives text that is ready to be shown."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an answer took: tokens, and seconds since the model was ready."""
+
+    input_tokens: int = 0
+    generated_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    first_token_s: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished text with its checked references."""
+
+    text: str
+    references: tuple[Reference, ...]
+    complete: bool  # False: it was cut at --max-tokens
+
+    @property
+    def found(self) -> bool:
+        """Whether the model says that the document holds an answer."""
+        return not self.text.strip().startswith(NOT_FOUND.rstrip("."))
+
+
+class Answerer:
+    """Runs tasks on documents with one loaded model and one cache that is used again."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        reader: Reader,
+        reporter: Reporter,
+        params: SamplingParams,
+        *,
+        chunk_tokens: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.reader = reader
+        self.reporter = reporter
+        self.params = params
+        self.chunk_tokens = chunk_tokens
+        self.usage = Usage()
+        self.cache: HybridCache | None = None
+
+    def run(
+        self,
+        task: str,
+        reading: Plan,
+        evidence: Evidence,
+        show: Show,
+        *,
+        map_task: str | None = None,
+    ) -> Answer:
+        """The answer to a task; over several windows notes are taken first, then merged.
+
+        `map_task` is what each window is asked (the task itself if None).  Only the final text
+        goes to `show`.
+        """
+        if len(reading.windows) == 1:
+            return self.answer(reading.windows[0], task, evidence, show)
+        notes: list[Answer] = []
+        for number, window in enumerate(reading.windows, 1):
+            label = f"window {number}/{len(reading.windows)}"
+            note = self.answer(window, map_task or task, evidence, _silent, label=label)
+            if note.found and note.text.strip():
+                notes.append(note)
+        if not notes:
+            show(NOT_FOUND + "\n")
+            return Answer(NOT_FOUND, (), complete=True)
+        if len(notes) == 1 and map_task is None:
+            show(notes[0].text)
+            return notes[0]
+        document = notes_document(notes, evidence, self.reader.style)
+        merged = plan(document, task, self.reader, reading.limit, "windows")
+        if not document.parts or len(merged.windows) >= len(reading.windows):
+            return _joined(notes, show)  # merging again would not make it shorter
+        return self.run(task, merged, evidence, show, map_task=map_task)
+
+    def answer(
+        self, document: Document, task: str, evidence: Evidence, show: Show, *, label: str = ""
+    ) -> Answer:
+        """Prefills one prompt that fits and generates, checking references on the way."""
+        ids = self.reader.prompt(document, task).ids
+        cache = self._room(len(ids) + self.params.max_tokens)
+        started = time.monotonic()
+        self.reporter.phase("prefill", len(ids), "tokens")
+        logits = self.engine.prefill(
+            ids,
+            cache,
+            chunk_tokens=self.chunk_tokens,
+            on_chunk=lambda done, _total, state: self.reporter.advance(
+                done, state_bytes=state.ssm_nbytes, kv_bytes=state.kv_nbytes_used, label=label
+            ),
+        )
+        self.reporter.finish()
+        self.usage.prefill_s += time.monotonic() - started
+        self.usage.input_tokens += len(ids)
+        checker = AnswerChecker(evidence, style=self.reader.style)
+        return self._generate(cache, logits, ids, checker, show)
+
+    def _generate(
+        self,
+        cache: HybridCache,
+        logits: Tensor,
+        prompt_ids: Sequence[int],
+        checker: AnswerChecker,
+        show: Show,
+    ) -> Answer:
+        started = time.monotonic()
+        stream = self.reader.tokenizer.stream(self.params.stop)
+        thinking = ThinkingFilter(inside=self.reader.chat.starts_in_thought)
+        texts: list[str] = []
+
+        def put(text: str) -> None:
+            if text:
+                texts.append(text)
+                show(text)
+
+        self.reporter.phase("decode", None, "tokens")
+        complete = False
+        count = 0
+        for token in self.engine.generate(
+            cache, logits, self.params, stop_ids=self.reader.stop_ids, prompt_ids=prompt_ids
+        ):
+            if self.usage.first_token_s is None:
+                self.usage.first_token_s = time.monotonic() - self.usage.started
+            count += 1
+            self.reporter.advance(count)
+            put(checker.push(thinking.push(stream.push(token.id))[1]))
+            if token.is_stop or stream.stopped:
+                complete = True
+                break
+        rest = thinking.push(stream.flush())[1] + thinking.flush()[1]
+        put(checker.push(rest) + checker.flush())
+        self.reporter.finish()
+        self.usage.decode_s += time.monotonic() - started
+        self.usage.generated_tokens += count
+        return Answer("".join(texts), tuple(checker.references), complete)
+
+    def _room(self, tokens: int) -> HybridCache:
+        """An empty cache for at least this many tokens; the one at hand if it is large enough."""
+        if self.cache is None or self.cache.max_tokens < tokens:
+            self.cache = None  # freed before the larger one is allocated
+            self.cache = self.engine.new_cache(tokens)
+        self.cache.reset()
+        return self.cache
+
+
+def _silent(_text: str) -> None:
+    """Shows nothing."""
+
+
+def _joined(notes: Sequence[Answer], show: Show) -> Answer:
+    text = "\n".join(note.text.strip() for note in notes) + "\n"
+    show(text)
+    references = tuple(reference for note in notes for reference in note.references)
+    return Answer(text, references, all(note.complete for note in notes))
+
+
+def notes_document(notes: Sequence[Answer], evidence: Evidence, style: str) -> Document:
+    """What several windows noted, as a document to be read in turn.
+
+    Quotes keep the reference of the place where they stand; notes in prose keep the references
+    that are written in them.
+    """
+    if style != "quote":
+        return Document(
+            tuple(Part(f"notes-{i}", note.text.strip()) for i, note in enumerate(notes, 1))
+        )
+    parts: dict[tuple[str, int, str], Part] = {}
+    for note in notes:
+        for reference in note.references:
+            if not reference.status.verified or reference.quote is None:
+                continue
+            place = evidence.find(reference.quote)[0]
+            part = replace(place.part, text=reference.quote, first_line=place.line)
+            parts.setdefault(
+                (part.path, part.page or part.cell or part.first_line, part.text), part
+            )
+    return Document(tuple(parts.values()), metadata=evidence.document.metadata)

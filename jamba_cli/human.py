@@ -1,0 +1,50 @@
+"""Numbers as people write and read them."""
+
+from __future__ import annotations
+
+import re
+
+_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+
+
+def parse_count(text: str) -> int:
+    """A number of tokens or bytes: `4096`, `16k`, `1.5M`; k, M and G are powers of 1024.
+
+    Raises ValueError for anything else, for zero and for what is not a whole number.
+    """
+    match = _COUNT.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    if match is None:
+        raise ValueError(f"'{text}' is not a number such as 4096, 16k or 1.5M")
+    value = float(match[1]) * _FACTORS[match[2].lower()]
+    if value < 1 or value != int(value):
+        raise ValueError(f"'{text}' is not a whole number above zero")
+    return int(value)
+
+
+def format_bytes(count: float) -> str:
+    """Bytes in powers of 1000: `812 B`, `2.1 MB`, `47 MB`, `103 GB`."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration: `0.2 s`, `9.8 s`, `1 min 05 s`, `2 h 03 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_rate(count: float, seconds: float) -> str:
+    """Things a second, without the unit: `418`, `7.3`, `12,000`; `-` before any time has passed."""
+    if seconds <= 0:
+        return "-"
+    rate = count / seconds
+    return f"{rate:.1f}" if rate < 9.95 else f"{rate:,.0f}"

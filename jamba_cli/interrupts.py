@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM: clean up for a moment, then stop, whatever the process is busy with.
+
+Python runs a signal's handler only between bytecodes, and one matrix product of a long prefill
+can take seconds.  So a thread is told of the signal too: when the clean stop has not come after
+`GRACE_S`, or a second signal arrives, it ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+GRACE_S = 0.8
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, not an Exception that a library may swallow."""
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+@contextmanager
+def watched(before_exit: Callable[[int], None]) -> Iterator[None]:
+    """Bounds the time from a signal to the end; `before_exit(exit_code)` runs on a forced stop.
+
+    Outside the main thread, where Python has no signals, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    # A parent such as nohup may have turned Ctrl-C off; then it stays off.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    old_int = signal.getsignal(signal.SIGINT)
+    old_term = signal.signal(signal.SIGTERM, _on_sigterm)
+    if not ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    old_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    done = threading.Event()
+    watcher = threading.Thread(
+        target=_watch, args=(read_end, done, before_exit), name="jamba-signals", daemon=True
+    )
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        signal.set_wakeup_fd(old_fd)
+        signal.signal(signal.SIGTERM, old_term)
+        signal.signal(signal.SIGINT, old_int)
+        os.close(write_end)  # the watcher reads the end of the pipe and leaves
+        watcher.join(timeout=GRACE_S)
+
+
+def _watch(read_end: int, done: threading.Event, before_exit: Callable[[int], None]) -> None:
+    codes = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+    try:
+        while data := os.read(read_end, 1):
+            code = codes.get(signal.Signals(data[0]))
+            if code is None:
+                continue
+            again, _, _ = select.select([read_end], [], [], GRACE_S)
+            if done.is_set() or (again and not os.read(read_end, 1)):
+                return
+            before_exit(code)
+            os._exit(code)
+    finally:
+        os.close(read_end)

@@ -1,0 +1,123 @@
+"""Fits a document to the context: whole, in windows that each fit, or with whole parts dropped.
+
+Counts are exact and made before any weights are loaded; nothing is left out without a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jamba_cli.prompts import Block, blocks
+from jamba_cli.reader import Reader
+from jamba_cli.sources.document import Document, Part
+from runtime.errors import BudgetError
+
+SPARE_TOKENS = 16
+"""Kept free in a window: a count by pieces may be off by a token where two pieces meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a document will be read: `windows` in order, of at most `limit` prompt tokens each."""
+
+    windows: tuple[Document, ...]
+    tokens: int  # of the prompt, had it been read whole
+    limit: int
+    dropped: tuple[str, ...] = ()
+
+
+def plan(document: Document, task: str, reader: Reader, limit: int, over_budget: str) -> Plan:
+    """Chooses what is read; `over_budget` is windows, fail or drop.
+
+    Raises BudgetError under "fail", or if not even the task fits.
+    """
+    tokens = len(reader.prompt(document, task).ids)
+    if tokens <= limit:
+        return Plan((document,), tokens, limit)
+    if over_budget == "fail":
+        raise BudgetError(
+            f"{tokens:,} tokens do not fit the {limit:,} that the context leaves for the input",
+            hint="read it in windows (--over-budget windows), name fewer files or pages, or "
+            "take a model with a longer context",
+        )
+    empty = replace(document, parts=(), outline="")
+    room = limit - len(reader.prompt(empty, task).ids) - SPARE_TOKENS
+    if room < 64:
+        raise BudgetError(
+            f"a context of {limit:,} tokens has no room for a document",
+            hint="raise --context or lower --max-tokens",
+        )
+    if over_budget == "drop":
+        return _drop(document, reader, room, Plan((), tokens, limit))
+    return Plan(tuple(_windows(document, reader, room)), tokens, limit)
+
+
+def _shown(block: Block) -> str:
+    return f"{block.reference}\n{block.text.rstrip()}\n\n"
+
+
+def _drop(document: Document, reader: Reader, room: int, whole: Plan) -> Plan:
+    """Keeps parts from the front while they fit, drops the others by name."""
+    texts: dict[int, str] = {}
+    for block in blocks(document):
+        texts[id(block.part)] = texts.get(id(block.part), "") + _shown(block)
+    counts = [len(ids) for ids in reader.tokenizer.encode_many(texts.values())]
+    kept: list[Part] = []
+    dropped: list[str] = []
+    shown = [part for part in document.parts if id(part) in texts]
+    for part, count in zip(shown, counts, strict=True):
+        name = part.reference().strip("[]") if part.page or part.cell else part.path
+        if count <= room:
+            room -= count
+            kept.append(part)
+        else:
+            dropped.append(f"{name} ({count:,} tokens)")
+    if not kept:
+        raise BudgetError(
+            "no file or page fits the context whole", hint="use --over-budget windows"
+        )
+    smaller = replace(document, parts=tuple(kept), outline="")
+    return replace(whole, windows=(smaller,), dropped=tuple(dropped))
+
+
+def _windows(document: Document, reader: Reader, room: int) -> list[Document]:
+    """Runs of whole blocks of at most `room` tokens, as even as they come."""
+    pieces = [piece for block in blocks(document) for piece in _fitting(block, reader, room)]
+    counts = [len(ids) for ids in reader.tokenizer.encode_many(map(_shown, pieces))]
+    number = -(-sum(counts) // room)
+    aim = min(room, sum(counts) // number + max(counts))
+    groups: list[list[Block]] = [[]]
+    used = 0
+    for piece, count in zip(pieces, counts, strict=True):
+        if groups[-1] and used + count > aim:
+            groups.append([])
+            used = 0
+        groups[-1].append(piece)
+        used += count
+    return [replace(document, parts=_as_parts(group), outline="") for group in groups]
+
+
+def _fitting(block: Block, reader: Reader, room: int) -> list[Block]:
+    """The block, cut in the middle as often as it takes to fit (a line of a million characters)."""
+    if block.end - block.start < 16 or len(reader.tokenizer.encode(_shown(block))) <= room:
+        return [block]
+    middle = (block.start + block.end) // 2
+    halves = (replace(block, end=middle), replace(block, start=middle))
+    return [piece for half in halves for piece in _fitting(half, reader, room)]
+
+
+def _as_parts(group: Sequence[Block]) -> tuple[Part, ...]:
+    """The blocks as parts of a smaller document, with the line numbers of the original."""
+    parts: list[Part] = []
+    first = last = group[0]
+    for block in [*group[1:], None]:
+        if block is not None and block.part is last.part and block.start >= last.end:
+            last = block
+            continue
+        part = first.part
+        text = part.text[first.start : last.end]
+        parts.append(replace(part, text=text, first_line=part.line_at(first.start)))
+        if block is not None:
+            first = last = block
+    return tuple(parts)

@@ -1,0 +1,114 @@
+"""The recipe's commands: `python -m runtime.distill <command>`; see README.md beside this."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.distill import corpus, dataset, evalset, export, tokens
+from runtime.distill.batches import TaskRows, TextRows
+from runtime.distill.gguf import read_gguf
+from runtime.distill.parallel import World
+from runtime.distill.student import StudentConfig
+from runtime.distill.train import Plan, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def _train(args: argparse.Namespace) -> None:
+    """Runs the chosen stages, each going on from the checkpoint of the one before."""
+    world = World()
+    plan = Plan(seed=args.seed)
+    given = {
+        name: value
+        for name in ("align_s", "distil_s", "tasks_s", "tokens", "text_length", "max_steps")
+        + ("tasks_rate", "distil_rate", "language_every", "copying_share", "log_every")
+        if (value := getattr(args, name)) is not None
+    }
+    plan = replace(plan, **given)
+    config = StudentConfig(layers=args.layers)
+    trainer = Trainer(plan, world, config, args.teacher)
+    if args.start is not None:
+        trainer.load(args.start)
+    while not (args.data / "done").exists() and args.stages != "align,distil":
+        time.sleep(1)
+    text = TextRows(args.data / "text.u16", args.seed + len(args.stages), world.rank, world.size)
+    logger.info("%.1fM text tokens; start", len(text.tokens) / 1e6)
+    for stage in args.stages.split(","):
+        if stage == "align":
+            trainer.align(text)
+        elif stage == "distil":
+            trainer.distil(text)
+        elif stage == "tasks":
+            rows = TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
+            logger.info("task tokens: %s", rows.tokens())
+            trainer.learn_tasks(text, rows)
+        trainer.save(args.out / f"{stage}.pt")
+    world.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m runtime.distill", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, *paths: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name)
+        for path in paths:
+            made.add_argument(f"--{path}", type=Path, required=True)
+        return made
+
+    command("corpus", "packages", "out").add_argument("--held-out", action="store_true")
+    command("tokenizer", "teacher", "out")
+    data = command("data", "corpus", "tokenizer", "out")
+    data.add_argument("--tokens", type=int, default=200_000_000)
+    data.add_argument("--workers", type=int)
+    data.add_argument("--seed", type=int, default=0)
+    items = command("items", "corpus", "packages", "tokenizer", "out")
+    items.add_argument("--size", type=float, default=1.0)
+    command("export", "checkpoint", "teacher", "tokenizer", "out")
+    train = command("train", "teacher", "data", "out")
+    train.add_argument("--stages", default="align,distil,tasks")
+    train.add_argument("--start", type=Path)
+    train.add_argument("--layers", type=int, default=30)
+    train.add_argument("--seed", type=int, default=0)
+    for name in ("align", "distil", "tasks"):
+        train.add_argument(f"--{name}-s", type=float)
+    for name in ("tokens", "text-length", "max-steps", "language-every", "log-every"):
+        train.add_argument(f"--{name}", type=int)
+    for name in ("tasks-rate", "distil-rate", "copying-share"):
+        train.add_argument(f"--{name}", type=float)
+    return parser
+
+
+def main() -> None:
+    """Runs one command."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    args = _parser().parse_args()
+    if args.command == "corpus":
+        corpus.build(args.packages, args.out, held_out=args.held_out)
+    elif args.command == "tokenizer":
+        tokens.save(*tokens.ranks_from_gguf(read_gguf(args.teacher).metadata), args.out)
+    elif args.command == "data":
+        shares = dict(Plan().length_shares)
+        dataset.build(
+            args.corpus,
+            args.tokenizer,
+            args.out,
+            tokens=args.tokens,
+            shares=shares,
+            workers=args.workers,
+            seed=args.seed,
+        )
+    elif args.command == "items":
+        evalset.build(args.corpus, args.packages, args.tokenizer, args.out, args.size)
+    elif args.command == "export":
+        export.export(args.checkpoint, args.teacher, args.tokenizer, args.out)
+    else:
+        _train(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Writes a checkpoint as the embedded model's files, and reads either back as a student."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from quant.ops import nf4
+from runtime.distill.gguf import read_gguf
+from runtime.distill.initialize import initial_tensors
+from runtime.distill.student import Student, StudentConfig, int8_rows, is_quantized
+from runtime.distill.teacher import unpermute_rope
+
+logger = logging.getLogger(__name__)
+
+SHARD_BYTES = 45_000_000
+EMBEDDING = "model.embed_tokens.weight"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' "
+    "+ message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def config_json(config: StudentConfig) -> dict[str, Any]:
+    """config.json, with Hugging Face's names."""
+    return {
+        "architectures": ["JambaForCausalLM"],
+        "model_type": "jamba",
+        "vocab_size": config.vocab,
+        "hidden_size": config.hidden,
+        "intermediate_size": config.ff,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "num_experts": 1,
+        "num_experts_per_tok": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "attn_layer_period": config.period,
+        "attn_layer_offset": config.offset,
+        "mamba_d_state": config.state,
+        "mamba_d_conv": config.conv,
+        "mamba_expand": config.expand,
+        "mamba_dt_rank": config.dt_rank,
+        "mamba_conv_bias": True,
+        "mamba_proj_bias": False,
+        "max_position_embeddings": config.max_positions,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "dtype": "float32",
+        "quantization_config": {
+            "quant_method": "jamba",
+            "scheme": "nf4",
+            "block_size": nf4.BLOCK_SIZE,
+            "embeddings": "int8",
+        },
+    }
+
+
+def shipped_tensors(parameters: dict[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
+    """The tensors as they are stored; `embedding` is the teacher's, [v, d]."""
+    codes, scale = int8_rows(embedding)
+    stored = {EMBEDDING: codes, f"{EMBEDDING}_scale": scale}
+    for name, value in parameters.items():
+        if is_quantized(name):
+            stored[name], stored[f"{name}_absmax"] = nf4.quantize(value)
+        elif name.endswith(("x_proj.weight", "dt_proj.weight")):
+            stored[name] = value.to(torch.bfloat16)
+        else:
+            stored[name] = value.float()
+    return {name: value.detach().cpu().contiguous() for name, value in stored.items()}
+
+
+def write_shards(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Safetensors shards under 50 MB and their index."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in tensors.items():
+        if size + value.nbytes > SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = value
+        size += value.nbytes
+    index: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(shard, file)
+    total = sum(value.nbytes for value in tensors.values())
+    text = json.dumps({"metadata": {"total_size": total}, "weight_map": index}, indent=1)
+    (folder / "model.safetensors.index.json").write_text(text + "\n")
+
+
+def export(checkpoint: Path, teacher: Path, tokenizer: Path, folder: Path) -> None:
+    """Writes everything that ships from a checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = torch.load(checkpoint, map_location="cpu")
+    config = sizes_of(parameters)
+    embedding = read_gguf(teacher).tensors["token_embd.weight"]
+    write_shards(shipped_tensors(parameters, embedding), folder)
+    write_configs(config, tokenizer, folder)
+
+
+def write_configs(config: StudentConfig, tokenizer: Path, folder: Path) -> None:
+    """config.json, generation_config.json and the tokenizer's two files."""
+    (folder / "config.json").write_text(json.dumps(config_json(config), indent=2) + "\n")
+    generation = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "do_sample": False}
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+    ranks = (tokenizer / "tokenizer.tiktoken").read_text()
+    (folder / "tokenizer.tiktoken").write_text(ranks)
+    known = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    text = {
+        "tokenizer_class": "tiktoken",
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+        "add_bos_token": False,
+        "model_max_length": config.max_positions,
+        "chat_template": CHAT_TEMPLATE,
+        **known,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(text, indent=2) + "\n")
+
+
+def sizes_of(parameters: dict[str, Tensor]) -> StudentConfig:
+    """The configuration of a checkpoint; `nano` unless it is a toy of fewer layers."""
+    layers = 1 + max(int(name.split(".")[2]) for name in parameters if ".layers." in name)
+    return StudentConfig(layers=layers)
+
+
+def read_exported(folder: Path) -> dict[str, Tensor]:
+    """All tensors of an exported model, in fp32."""
+    stored: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        stored |= load_file(path)
+    tensors = {}
+    for name, value in stored.items():
+        if f"{name}_absmax" in stored:
+            tensors[name] = nf4.dequantize(value, stored[f"{name}_absmax"])
+        elif f"{name}_scale" in stored:
+            tensors[name] = value.float() * stored[f"{name}_scale"][:, None]
+        elif not name.endswith(("_absmax", "_scale")):
+            tensors[name] = value.float()
+    return tensors
+
+
+def load_student(path: Path, teacher: Path, device: torch.device, dtype: torch.dtype) -> Student:
+    """A student from a checkpoint, or from an exported directory."""
+    if path.is_dir():
+        tensors = read_exported(path)
+        config = sizes_of(tensors)
+    else:
+        parameters = torch.load(path, map_location="cpu")
+        config = sizes_of(parameters)
+        weights = unpermute_rope(read_gguf(teacher).tensors)
+        tensors = initial_tensors(config, weights) | parameters
+    return Student(config, {name: value.to(device) for name, value in tensors.items()}, dtype)
+
+
+def describe(config: StudentConfig) -> str:
+    """The sizes, for a log."""
+    return json.dumps(asdict(config))

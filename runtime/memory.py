@@ -1,0 +1,26 @@
+"""What memory is used, on the host and on the device."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+
+def host_peak_bytes() -> int:
+    """The most memory that this process has had resident."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def peaks(device: torch.device, held: int) -> dict[str, int]:
+    """Peak bytes of host and device, and what of it was workspace beyond the `held` bytes.
+
+    On a CPU everything is host memory, so the interpreter and its libraries count as workspace.
+    """
+    host = host_peak_bytes()
+    if device.type != "cuda":
+        return {"workspace_peak": max(0, host - held), "host_peak": host}
+    peak = torch.cuda.max_memory_allocated(device)
+    return {"workspace_peak": max(0, peak - held), "host_peak": host, "device_peak": peak}

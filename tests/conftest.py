@@ -1,0 +1,9 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+import torch
+
+# The models of the tests are tiny: a second thread costs more than it brings, and on a busy
+# machine the two wait for each other at every operation.
+torch.set_num_threads(1)

@@ -1,0 +1,47 @@
+"""What several tests share: tolerances, golden models, an engine in exact fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from runtime.engine import Engine
+from runtime.devices import EXACT
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_NAMES = (
+    "default", "default-legacy", "odd", "odd-sharded", "dense-tied", "narrow", "options",
+)  # fmt: skip
+
+TOLERANCE = {torch.float32: (1e-4, 1e-4), torch.float16: (5e-3, 5e-3), torch.bfloat16: (4e-2, 4e-2)}
+"""Largest element-wise error over the reference's spread, and RMS error over its RMS."""
+
+
+def assert_close(got: Tensor, wanted: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    """Fails with the largest and the mean error and where the largest is."""
+    assert got.shape == wanted.shape, f"shape {tuple(got.shape)}, wanted {tuple(wanted.shape)}"
+    error = (got.double() - wanted.double()).abs()
+    assert bool(torch.isfinite(error).all()), "not finite"
+    spread = wanted.double().std().item() or 1.0
+    largest, rms = TOLERANCE[dtype]
+    ratio = (error.square().mean().sqrt() / wanted.double().square().mean().sqrt()).item()
+    place = int(error.argmax())
+    report = (
+        f"max {error.max().item():.3g} at {place}, mean {error.mean().item():.3g}, rms {ratio:.3g}"
+    )
+    assert error.max().item() <= largest * spread, report
+    assert ratio <= rms, report
+
+
+def golden(name: str) -> tuple[list[int], Tensor]:
+    """Token ids [150] and the logits [150, v] of one full forward pass by transformers."""
+    tensors = load_file(GOLDEN / name / "golden.safetensors")
+    return tensors["input_ids"][0].tolist(), tensors["logits"]
+
+
+def golden_engine(name: str) -> Engine:
+    """A golden model in fp32 on the CPU."""
+    return Engine.load(GOLDEN / name, device="cpu", precision=EXACT)
