@@ -15,7 +15,7 @@ import typer
 from jamba_cli import interrupts
 from jamba_cli.answer_file import keep_partial_files
 from jamba_cli.commands import ask, bench, doctor, models, summarize, tokens
-from jamba_cli.output import current, write_stdout
+from jamba_cli.output import current, forget, write_stdout
 from runtime.errors import JambaError, MemoryFitError
 
 CLOSED_PIPE = 141
@@ -68,6 +68,7 @@ def _root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; nothing else turns errors into codes."""
     _prepare_streams()
+    forget()
     with interrupts.watched(_before_forced_exit):
         try:
             code = _run(list(sys.argv[1:] if argv is None else argv))

@@ -37,6 +37,12 @@ def current() -> Output:
     return _current or Output()
 
 
+def forget() -> None:
+    """Forgets the output of a command that ran before in this process."""
+    global _current
+    _current = None
+
+
 class Live(Protocol):
     """An animation on stderr that can step aside, such as rich.progress.Progress."""
 

@@ -123,6 +123,11 @@ def _moe_slots(source: str, target: str, moe: nn.Module) -> Iterator[Slot]:
         yield Slot(f"{part}.down_proj.weight", f"{target}.experts.down", (d, f), expert)
 
 
+def checkpoint_shapes(model: JambaModel) -> dict[str, tuple[int, ...]]:
+    """The tensors that a checkpoint of this model holds, by their names on disk."""
+    return {slot.name: slot.shape for slot in _slots(model)}
+
+
 def _check(slots: dict[str, Slot], checkpoint: Checkpoint, config: JambaConfig) -> None:
     """Compares names and shapes of all tensors; raises one CheckpointError that lists all."""
     stored = checkpoint.tensors

@@ -8,15 +8,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from runtime.engine import Engine
 from runtime.devices import EXACT
+from runtime.engine import Engine
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = (
     "default", "default-legacy", "odd", "odd-sharded", "dense-tied", "narrow", "options",
 )  # fmt: skip
 
-TOLERANCE = {torch.float32: (1e-4, 1e-4), torch.float16: (5e-3, 5e-3), torch.bfloat16: (4e-2, 4e-2)}
+TOLERANCE = {
+    torch.float32: (1e-4, 1e-4),
+    torch.float16: (2e-2, 3e-3),
+    torch.bfloat16: (2.5e-1, 4e-2),
+}
 """Largest element-wise error over the reference's spread, and RMS error over its RMS."""
 
 

@@ -159,7 +159,8 @@ def generated_reason(name: str, text: str) -> str | None:
     lines = head.split("\n", MARKER_LINES)[:MARKER_LINES]
     if any(_GENERATED_LINE.match(line[:MARKER_CHARS]) for line in lines):
         return NameVerdict.GENERATED.value
-    if name.lower().endswith((".js", ".mjs", ".cjs", ".css")) and len(text) >= MINIFIED_MIN_CHARS:
-        if len(text) / (text.count("\n") + 1) > MINIFIED_MEAN_LINE:
-            return NameVerdict.MINIFIED.value
+    packs = name.lower().endswith((".js", ".mjs", ".cjs", ".css"))
+    if packs and len(text) >= MINIFIED_MIN_CHARS:
+        mean_line = len(text) / (text.count("\n") + 1)
+        return NameVerdict.MINIFIED.value if mean_line > MINIFIED_MEAN_LINE else None
     return None

@@ -71,12 +71,6 @@ def _kind_of(path: Path, *, follow: bool) -> str | None:
         return None
 
 
-def read_head(path: Path, count: int, *, follow: bool) -> bytes:
-    """The first `count` bytes of a regular file; raises LeftOutError."""
-    with open_regular(path, follow=follow) as file:
-        return read_bounded(file, count)[:count]
-
-
 def read_bounded(file: BinaryIO, limit_bytes: int) -> bytes:
     """Reads to the end, but never more than `limit_bytes` + 1; raises LeftOutError."""
     pieces: list[bytes] = []

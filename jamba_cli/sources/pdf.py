@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pypdfium2 as pdfium
 
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.pdf_assemble import Facts, PageText, assemble
 from jamba_cli.sources.pdf_facts import read_labels, read_metadata, read_outline
-from jamba_cli.sources.pdf_fallback import Fallback
 from jamba_cli.sources.pdf_headers import edge_rows, find_running
 from jamba_cli.sources.pdf_layout import TextLine, order_lines
 from jamba_cli.sources.pdf_open import open_pdf
 from jamba_cli.sources.pdf_page import read_page
 from jamba_cli.sources.pdf_ranges import parse_pages
 from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from jamba_cli.sources.pdf_fallback import Fallback
 
 MAX_PAGES = 20_000
 MAX_CHARS = 20_000_000  # some 5 million tokens, 20 times the longest context
@@ -61,12 +64,24 @@ def read_pdf(
     with _PDFIUM, open_pdf(source, display, options.password) as opened:
         document = opened.document
         wanted = _wanted(options.pages, len(document), display)
-        texts = _read_pages(document, wanted, Fallback(source), options, on_page)
+        texts = _read_pages(document, wanted, _lazy_fallback(source), options, on_page)
         labels = read_labels(document, wanted)
         if not options.keep_headers:
             _remove_running(document, texts, labels, options)
         facts = Facts(read_metadata(document), read_outline(document), labels, opened.truncated)
     return assemble(texts, wanted, facts, display)
+
+
+def _lazy_fallback(source: Path | bytes) -> Callable[[], Fallback]:
+    """The second reader, imported and made only when a page needs it, which is rare."""
+
+    @cache
+    def fallback() -> Fallback:
+        from jamba_cli.sources.pdf_fallback import Fallback
+
+        return Fallback(source)
+
+    return fallback
 
 
 def _wanted(pages: str | None, count: int, display: str) -> list[int]:
@@ -83,7 +98,7 @@ def _wanted(pages: str | None, count: int, display: str) -> list[int]:
 def _read_pages(
     document: pdfium.PdfDocument,
     wanted: list[int],
-    fallback: Fallback,
+    fallback: Callable[[], Fallback],
     options: PdfOptions,
     on_page: Callable[[int, int], None] | None,
 ) -> dict[int, PageText]:
@@ -101,7 +116,7 @@ def _read_pages(
 
 
 def _read_one(
-    document: pdfium.PdfDocument, number: int, fallback: Fallback, options: PdfOptions
+    document: pdfium.PdfDocument, number: int, fallback: Callable[[], Fallback], options: PdfOptions
 ) -> PageText:
     try:
         page = read_page(document, number - 1)
@@ -121,8 +136,8 @@ def _read_one(
     )
 
 
-def _by_fallback(fallback: Fallback, number: int) -> PageText | None:
-    page = fallback.read(number)
+def _by_fallback(fallback: Callable[[], Fallback], number: int) -> PageText | None:
+    page = fallback().read(number)
     if page is None:
         return None
     lines = [TextLine(line, -1) for line in page.text.split("\n")] if page.text.strip() else []

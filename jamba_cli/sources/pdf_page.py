@@ -19,6 +19,7 @@ MAX_PAGE_CHARS = 100_000  # a dense page of print holds about 10,000
 _MAX_OBJECTS = 2_000
 _FEW_CHARS = 200  # a page with fewer may be a scan with a stamp on it
 _FAR = 1e6  # points; hostile files put text anywhere, NaN included
+_FFFE = re.compile("\ufffe")
 _TOKEN = re.compile(rf"[^\s{HYPHEN_MARK}]+{HYPHEN_MARK}?|{HYPHEN_MARK}|[\r\n]+")
 
 
@@ -140,18 +141,19 @@ def _characters(text_page: pdfium.PdfTextPage, count: int) -> str:
     buffer = (ctypes.c_ushort * (2 * count + 2))()
     units = pdfium_c.FPDFText_GetText(raw, 0, count, buffer) - 1  # the last one is a NUL
     text = memoryview(buffer)[: max(units, 0)].tobytes().decode("utf-16-le", "surrogatepass")
-    if len(text) == count:
-        return text.replace("\ufffe", HYPHEN_MARK)
-    # pdfium's text leaves out characters without a meaning; the list has them, as NUL.
-    unicode_of, is_hyphen = pdfium_c.FPDFText_GetUnicode, pdfium_c.FPDFText_IsHyphen
-    codes = [unicode_of(raw, index) for index in range(count)]
-    text = "".join([chr(code) if code <= 0x10FFFF else "\ufffd" for code in codes])
-    if HYPHEN_MARK not in text:
-        return text
-    return "".join(
-        "\x01" if char == HYPHEN_MARK and is_hyphen(raw, index) != 1 else char
-        for index, char in enumerate(text)
-    )
+    if len(text) != count:
+        # The text has left something out, so only the list tells what stands where.
+        return "".join([_character(raw, index) for index in range(count)])
+    # pdfium writes U+FFFE for a hyphen of its making and for a character without a meaning.
+    return _FFFE.sub(lambda match: _character(raw, match.start()), text)
+
+
+def _character(raw: pdfium_c.FPDF_TEXTPAGE, index: int) -> str:
+    """The character at `index` of pdfium's list; NUL for one without a meaning."""
+    code = pdfium_c.FPDFText_GetUnicode(raw, index)
+    if code == 2:
+        return HYPHEN_MARK if pdfium_c.FPDFText_IsHyphen(raw, index) == 1 else "\x01"
+    return chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
 def _tokens(text_page: pdfium.PdfTextPage, text: str) -> Iterator[_Token]:
@@ -229,15 +231,20 @@ def _lines(tokens: list[_Token], bounds: _Box, turn: int) -> list[Line]:
 
 
 def _placed(token: _Token, bounds: _Box, turn: int, upright_before: bool) -> Word:
-    a, b = _turned(token.first, bounds, turn), _turned(token.last, bounds, turn)
     upright = upright_before if token.turn is None else (token.turn - turn) % 180 == 0
-    x0, x1 = (a[0], b[2]) if a[0] <= b[0] else (b[0], a[2])
-    return Word(token.text, x0, min(a[1], b[1]), x1, max(a[3], b[3]), upright)
+    x0, top, x1, bottom = _turned(token.first, bounds, turn)
+    if token.last is not token.first:
+        last_x0, last_top, last_x1, last_bottom = _turned(token.last, bounds, turn)
+        x0, x1 = (x0, last_x1) if x0 <= last_x0 else (last_x0, x1)
+        top, bottom = min(top, last_top), max(bottom, last_bottom)
+    return Word(token.text, x0, top, x1, bottom, upright)
 
 
 def _turned(box: _Box, bounds: _Box, turn: int) -> tuple[float, float, float, float]:
     """x0, top, x1, bottom from the upper left corner of the turned page."""
     left, bottom, right, top = box
+    if turn == 0:
+        return left - bounds.left, bounds.top - top, right - bounds.left, bounds.top - bottom
     if turn == 90:
         return bottom - bounds.bottom, left - bounds.left, top - bounds.bottom, right - bounds.left
     if turn == 180:
@@ -247,9 +254,7 @@ def _turned(box: _Box, bounds: _Box, turn: int) -> tuple[float, float, float, fl
             bounds.right - left,
             top - bounds.bottom,
         )
-    if turn == 270:
-        return bounds.top - top, bounds.right - right, bounds.top - bottom, bounds.right - left
-    return left - bounds.left, bounds.top - top, right - bounds.left, bounds.top - bottom
+    return bounds.top - top, bounds.right - right, bounds.top - bottom, bounds.right - left
 
 
 def _elsewhere(before: Word, word: Word) -> bool:

@@ -45,7 +45,7 @@ def _train(args: argparse.Namespace) -> None:
         elif stage == "tasks":
             rows = TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
             logger.info("task tokens: %s", rows.tokens())
-            trainer.learn_tasks(text, rows)
+            trainer.learn_tasks(text, rows, args.out / "halfway.pt")
         trainer.save(args.out / f"{stage}.pt")
     world.close()
 

@@ -33,7 +33,7 @@ class DocumentMaker:
 
     def __init__(self, layout: Layout, texts: Sequence[Text], rng: random.Random) -> None:
         self.layout, self.rng = layout, rng
-        self.writing = [text for text in texts if text.kind != "code" and _is_prose(text.text)]
+        self.writing = [text for text in texts if text.kind != "code" and _is_prose(text)]
         self.by_kind: dict[str, list[Text]] = {}
         for text in self.writing:
             self.by_kind.setdefault(text.kind, []).append(text)
@@ -155,9 +155,11 @@ class DocumentMaker:
         return self.layout.document(parts, self.layout.file_tree([part.path for part in parts]))
 
 
-def _is_prose(text: str) -> bool:
-    """Whether a page holds running text, not only signatures and tables."""
-    return text.count(". ") >= 5 and len(text) > 90 * (text.count("\n\n") + 1)
+def _is_prose(text: Text) -> bool:
+    """Whether a page holds running text, not signatures, tables, indexes or source code."""
+    plain = text.text
+    listing = re.search(r"_modules|_sources|genindex|modindex", text.path)
+    return plain.count(". ") >= 5 and len(plain) > 90 * (plain.count("\n\n") + 1) and not listing
 
 
 def cut_at_line(text: str, chars: int) -> str:

@@ -187,8 +187,11 @@ class Trainer:
             meter.add(ids.numel(), parts)
         meter.close()
 
-    def learn_tasks(self, text: TextRows, tasks: TaskRows) -> None:
-        """Stage C: answers to tasks, quantization-aware, with some distillation in between."""
+    def learn_tasks(self, text: TextRows, tasks: TaskRows, halfway: Path | None = None) -> None:
+        """Stage C: answers to tasks, quantization-aware, with some distillation in between.
+
+        A checkpoint for early looks is written to `halfway` after half of the time.
+        """
         plan = self.plan
         self.student.quantize = True
         self.student.refresh()
@@ -211,6 +214,9 @@ class Trainer:
                 parts = {kind: loss.detach()}
             norm = self.update(optimizer)
             meter.add(ids.numel(), parts | {"norm": norm})
+            if halfway is not None and share > 0.5:
+                self.save(halfway)
+                halfway = None
         meter.close()
 
     def _task_batch(

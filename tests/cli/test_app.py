@@ -234,3 +234,11 @@ def test_runs_outside_the_main_thread():
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(main, ["nonsense"]).result() == 2
+
+
+def test_reference_page_is_what_the_program_says():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "reference" / "generate.py", "--check"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -120,8 +120,8 @@ def test_a_long_line_of_almost_base64_takes_linear_time():
 
 
 @pytest.mark.parametrize("piece", ["\r", "\x1b[", "\x1b]", "\x1b[0", "\x08", "\x9d;", "a\x08\x08"])
-def test_a_million_controls_take_linear_time(piece):
-    text = decode(b"x\n" + (piece * 1_000_000).encode() + b"\ny").text
+def test_many_controls_take_linear_time(piece):
+    text = decode(b"x\n" + (piece * 200_000).encode() + b"\ny").text
     assert text.count("\n") == 2
     assert not UNSAFE.search(text)
 

@@ -1,0 +1,167 @@
+"""Each operation against its plain definition, at lengths that cross every tile and chunk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from runtime.ops.attention import attention
+from runtime.ops.causal_conv import causal_conv
+from runtime.ops.linear import FEW_ROWS, linear
+from runtime.ops.moe import moe, route
+from runtime.ops.norm import rms_norm
+from runtime.ops.selective_scan import cpu, reference
+from tests.helpers import assert_close
+
+LENGTHS = [1, 2, 63, 500]
+
+
+def scan_inputs(
+    l: int, e: int = 24, n: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32
+):
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g).to(dtype)
+
+    A = -torch.exp(torch.randn(n, e, generator=g))
+    state, D = torch.randn(n, e, generator=g), torch.randn(e, generator=g)
+    dt_bias = torch.randn(e, generator=g)
+    return {
+        "u": draw(l, e), "dt": draw(l, e), "A": A, "B": draw(l, n), "C": draw(l, n), "D": D, "z": draw(l, e),
+        "dt_bias": dt_bias, "state": state,
+    }  # fmt: skip
+
+
+def definition(u, dt, A, B, C, D, z, dt_bias, state):
+    """The recurrence in fp64, element by element."""
+    u, dt, A, B, C, D, z, dt_bias, h = (t.double() for t in (u, dt, A, B, C, D, z, dt_bias, state))
+    rows = []
+    for t in range(len(u)):
+        delta = torch.log1p(torch.exp(dt[t] + dt_bias))
+        h = torch.exp(delta * A) * h + torch.outer(B[t], delta * u[t])
+        rows.append((torch.einsum("n,ne->e", C[t], h) + D * u[t]) * z[t] / (1 + torch.exp(-z[t])))
+    return torch.stack(rows), h
+
+
+@pytest.mark.parametrize("scan", [reference.selective_scan, cpu.selective_scan])
+@pytest.mark.parametrize("l", LENGTHS)
+def test_scan_is_its_definition(scan, l):
+    inputs = scan_inputs(l)
+    wanted, state = definition(**inputs)
+    assert_close(scan(**inputs), wanted)
+    assert_close(inputs["state"], state)
+
+
+def test_scan_crosses_its_tiles(monkeypatch):
+    monkeypatch.setattr(cpu, "TILE_ELEMENTS", 24 * 16 * 7)
+    inputs = scan_inputs(100)
+    wanted, state = definition(**inputs)
+    assert_close(cpu.selective_scan(**inputs), wanted)
+    assert_close(inputs["state"], state)
+
+
+@pytest.mark.parametrize("scan", [reference.selective_scan, cpu.selective_scan])
+def test_scan_in_pieces_is_the_scan_of_the_whole(scan):
+    whole = scan_inputs(130)
+    pieces = {name: tensor.clone() for name, tensor in whole.items()}
+    wanted = scan(**whole)
+    rows, start = [], 0
+    for size in (1, 64, 3, 62):
+        span = slice(start, start + size)
+        part = {n: pieces[n][span] for n in ("u", "dt", "B", "C", "z")}
+        rest = {n: pieces[n] for n in ("A", "D", "dt_bias", "state")}
+        rows.append(scan(**part, **rest))
+        start += size
+    assert_close(torch.cat(rows), wanted)
+    assert_close(pieces["state"], whole["state"])
+
+
+def test_scan_rounds_once_and_keeps_its_state_in_fp32():
+    inputs = scan_inputs(80, dtype=torch.bfloat16)
+    exact = {name: tensor.float() for name, tensor in inputs.items()}
+    wanted, state = definition(**exact)
+    for scan in (reference.selective_scan, cpu.selective_scan):
+        trial = inputs | {"state": inputs["state"].clone()}
+        y = scan(**trial)
+        assert y.dtype == torch.bfloat16
+        assert trial["state"].dtype == torch.float32
+        assert_close(trial["state"], state)  # to fp32's tolerance: nothing was rounded on the way
+        # One rounding to bf16 is at most half a unit in the last of 8 bits.
+        assert ((y.double() - wanted).abs() <= wanted.abs() * 2**-8 + 1e-4).all()
+
+
+@pytest.mark.parametrize("w", [2, 4])
+@pytest.mark.parametrize("sizes", [[1], [40], [1, 1, 5, 2, 31]])
+def test_conv_is_torch_conv_and_carries_its_tail(w, sizes):
+    g = torch.Generator().manual_seed(1)
+    l, e = sum(sizes), 12
+    x, weight, bias = (torch.randn(*s, generator=g) for s in ((l, e), (w, e), (e,)))
+    padded = functional.pad(x.T[None], (w - 1, 0))
+    wanted = functional.silu(functional.conv1d(padded, weight.T[:, None], bias, groups=e))[0].T
+    tail = torch.zeros(w - 1, e)
+    got = torch.cat([causal_conv(part, tail, weight, bias) for part in x.split(sizes)])
+    assert_close(got, wanted)
+    assert torch.equal(tail, functional.pad(x, (0, 0, w - 1, 0))[l:])
+
+
+@pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
+@pytest.mark.parametrize("limit", [1 << 24, 300])
+def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
+    monkeypatch.setattr("runtime.ops.attention.MASK_ELEMENTS", limit)
+    g = torch.Generator().manual_seed(2)
+    h, k, p = 6, 2, 8
+    q, keys, values = (torch.randn(*s, generator=g) for s in ((l, h, p), (k, t, p), (k, t, p)))
+    wanted = torch.empty(l, h, p)
+    for i in range(l):
+        seen = t - l + i + 1
+        for head in range(h):
+            group = head // (h // k)
+            scores = keys[group, :seen] @ q[i, head] / p**0.5
+            wanted[i, head] = torch.softmax(scores, 0) @ values[group, :seen]
+    assert_close(attention(q, keys, values), wanted.reshape(l, h * p))
+
+
+def test_router_weights_are_softmax_over_all_experts_not_made_to_sum_to_one():
+    g = torch.Generator().manual_seed(3)
+    x, router = torch.randn(30, 8, generator=g), torch.randn(5, 8, generator=g)
+    weights, experts = route(x, router, 3)
+    probabilities = torch.softmax(x @ router.T, -1)
+    assert_close(weights, probabilities.sort(descending=True).values[:, :3])
+    assert torch.equal(experts, probabilities.argsort(descending=True)[:, :3])
+    assert (weights.sum(-1) < 0.95).sum() > 5
+
+
+def test_moe_is_the_weighted_sum_of_its_experts():
+    g = torch.Generator().manual_seed(4)
+    l, x, d, f, top_k = 33, 5, 8, 12, 2
+    tokens, router = torch.randn(l, d, generator=g), torch.randn(x, d, generator=g)
+    gate_up, down = torch.randn(x, 2 * f, d, generator=g), torch.randn(x, d, f, generator=g)
+    weights, experts = route(tokens, router, top_k)
+    wanted = torch.zeros(l, d)
+    for i in range(l):
+        for weight, expert in zip(weights[i], experts[i], strict=True):
+            gate, up = gate_up[expert, :f] @ tokens[i], gate_up[expert, f:] @ tokens[i]
+            wanted[i] += weight * (down[expert] @ (gate * torch.sigmoid(gate) * up))
+    assert_close(moe(tokens, router, gate_up, down, top_k), wanted)
+
+
+def test_rms_norm_rounds_before_the_weight_as_the_family_does():
+    g = torch.Generator().manual_seed(5)
+    x, weight = torch.randn(9, 16, generator=g).bfloat16(), torch.randn(16, generator=g).bfloat16()
+    exact = x.double() / (x.double().square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    assert torch.equal(rms_norm(x, weight, 1e-6), exact.to(torch.bfloat16) * weight)
+    assert_close(rms_norm(x.float(), weight.float(), 1e-6), exact * weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1, 40])
+def test_linear_with_narrow_weights_is_the_product_with_those_weights(dtype, rows):
+    g = torch.Generator().manual_seed(6)
+    x, weight, bias = (torch.randn(*s, generator=g) for s in ((rows, 576), (50, 576), (50,)))
+    narrow = weight.to(dtype)
+    wanted = x.double() @ narrow.double().T + bias.double()
+    got = linear(x, narrow, bias)
+    assert got.dtype == torch.float32
+    assert_close(got, wanted, dtype if rows <= FEW_ROWS else torch.float32)
