@@ -66,18 +66,21 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code; nothing else turns errors into codes."""
+    """Runs one command line and returns its exit code; nothing else turns errors into codes.
+
+    Without `argv` it is the process's own, and the process ends after it.
+    """
     _prepare_streams()
     forget()
-    with interrupts.watched(_before_forced_exit):
+    with interrupts.watched(_before_forced_exit, leaving=argv is None) as watch:
         try:
-            code = _run(list(sys.argv[1:] if argv is None else argv))
+            code = _run(list(sys.argv[1:] if argv is None else argv), watch)
         except BrokenPipeError:  # also of stderr, while an error was shown
             code = CLOSED_PIPE
         return _flushed(code)
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], watch: interrupts.Watch) -> int:
     command = typer.main.get_command(app)
     try:
         if "_JAMBA_COMPLETE" in os.environ:
@@ -88,17 +91,19 @@ def _run(argv: list[str]) -> int:
         return leave.exit_code
     except SystemExit as leave:  # Typer's own completion commands
         return leave.code if isinstance(leave.code, int) else 0
-    except KeyboardInterrupt:
-        current().note("interrupted")
-        return interrupts.INTERRUPTED
-    except interrupts.Terminated:
-        current().note("terminated")
-        return interrupts.TERMINATED
     except BrokenPipeError:
         raise
+    except (KeyboardInterrupt, interrupts.Terminated):
+        return _stopped(watch.code or interrupts.INTERRUPTED)
     except Exception as error:  # noqa: BLE001  the one place that catches everything
-        return _report(error)
+        # A library may turn the interrupt into an error of its own, as imports of C code do.
+        return _report(error) if watch.code is None else _stopped(watch.code)
     return 0
+
+
+def _stopped(code: int) -> int:
+    current().note("interrupted" if code == interrupts.INTERRUPTED else "terminated")
+    return code
 
 
 def _report(error: Exception) -> int:

@@ -32,7 +32,9 @@ def machine(device: str) -> Iterator[Check]:
     try:
         yield Check("machine", "device", f"{pick_device(device)} ({device})")
     except UsageError as error:
-        yield Check("machine", "device", error.message, "broken", "--device auto takes what is there")
+        yield Check(
+            "machine", "device", error.message, "broken", "--device auto takes what is there"
+        )
 
 
 def device_type(device: str) -> str:

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 GRACE_S = 0.8
@@ -24,27 +25,50 @@ class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt, not an Exception that a library may swallow."""
 
 
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+@dataclass
+class Watch:
+    """What has arrived: the exit code of the first signal, None before one."""
+
+    code: int | None = None
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.code = self.code or INTERRUPTED
+        raise KeyboardInterrupt
+
+    def _terminate(self, _number: int, _frame: FrameType | None) -> None:
+        self.code = self.code or TERMINATED
+        raise Terminated
+
+    def install(self) -> Callable[[], None]:
+        """Listens for both signals; returns what undoes it."""
+        old_int = signal.getsignal(signal.SIGINT)
+        old_term = signal.signal(signal.SIGTERM, self._terminate)
+        # A parent such as nohup may have turned Ctrl-C off; then it stays off.
+        if old_int is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+        def undo() -> None:
+            signal.signal(signal.SIGTERM, old_term)
+            signal.signal(signal.SIGINT, old_int)
+
+        return undo
 
 
 @contextmanager
-def watched(before_exit: Callable[[int], None]) -> Iterator[None]:
+def watched(before_exit: Callable[[int], None], *, leaving: bool) -> Iterator[Watch]:
     """Bounds the time from a signal to the end; `before_exit(exit_code)` runs on a forced stop.
 
-    Outside the main thread, where Python has no signals, this does nothing.
+    `leaving` says that the process ends after this.  Then Ctrl-C can't disturb its shutdown, and
+    a shutdown after a signal is bounded too.  Outside the main thread, where Python has no
+    signals, this does nothing.
     """
+    watch = Watch()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield watch
         return
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
-    # A parent such as nohup may have turned Ctrl-C off; then it stays off.
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    old_int = signal.getsignal(signal.SIGINT)
-    old_term = signal.signal(signal.SIGTERM, _on_sigterm)
-    if not ignored:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    undo = watch.install()
     old_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     done = threading.Event()
     watcher = threading.Thread(
@@ -52,14 +76,17 @@ def watched(before_exit: Callable[[int], None]) -> Iterator[None]:
     )
     watcher.start()
     try:
-        yield
+        yield watch
     finally:
-        done.set()
-        signal.set_wakeup_fd(old_fd)
-        signal.signal(signal.SIGTERM, old_term)
-        signal.signal(signal.SIGINT, old_int)
-        os.close(write_end)  # the watcher reads the end of the pipe and leaves
-        watcher.join(timeout=GRACE_S)
+        if leaving:
+            signal.signal(signal.SIGINT, signal.SIG_IGN if watch.code else signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        else:
+            done.set()
+            signal.set_wakeup_fd(old_fd)
+            undo()
+            os.close(write_end)  # the watcher reads the end of the pipe and leaves
+            watcher.join(timeout=GRACE_S)
 
 
 def _watch(read_end: int, done: threading.Event, before_exit: Callable[[int], None]) -> None:

@@ -14,7 +14,7 @@ from jamba_cli.human import parse_count
 from jamba_cli.settings import parse_device
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     try:
         return parse_count(text)
     except ValueError as error:
@@ -108,7 +108,7 @@ MaxFileSize = Annotated[
     int | None,
     typer.Option(
         "--max-file-size",
-        parser=_count,
+        parser=count,
         metavar="SIZE",
         help="Leave out larger files found in directories. [default: 20M]",
         rich_help_panel=_INPUT,
@@ -147,7 +147,7 @@ Context = Annotated[
     int | None,
     typer.Option(
         "--context",
-        parser=_count,
+        parser=count,
         metavar="TOKENS",
         help="Most tokens to hold at once, such as 64k; default: the model's context.",
         rich_help_panel=_MODEL,
@@ -157,7 +157,7 @@ ChunkTokens = Annotated[
     int | None,
     typer.Option(
         "--chunk-tokens",
-        parser=_count,
+        parser=count,
         metavar="TOKENS",
         help="Tokens read at a time; fewer need less memory, more are faster.",
         rich_help_panel=_MODEL,
@@ -177,7 +177,7 @@ MaxTokens = Annotated[
     int | None,
     typer.Option(
         "--max-tokens",
-        parser=_count,
+        parser=count,
         metavar="TOKENS",
         help="Longest answer.",
         rich_help_panel=_ANSWER,

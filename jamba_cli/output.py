@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,6 +149,11 @@ class Output:
         text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
         self._write(safe_json(text) + "\n")
 
+    def check_reader(self) -> None:
+        """BrokenPipeError if whoever reads stdout has gone, though nothing is being written."""
+        if self._file is None and not self.stdout_is_tty and reader_has_gone(self.stdout):
+            raise BrokenPipeError
+
     def _write(self, text: str) -> None:
         if not text:
             return
@@ -251,6 +257,17 @@ class Output:
         elif (partial := self._file.keep_partial()) is not None:
             self._file = None
             self.note(f"the text so far is kept in {partial}")
+
+
+def reader_has_gone(stream: TextIO) -> bool:
+    """Whether the stream is a pipe that nobody reads any more."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # not a file of the system
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # the error states are always reported
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def write_stdout(stream: TextIO, text: str) -> None:

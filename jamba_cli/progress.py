@@ -107,13 +107,18 @@ class Phase:
 
 
 class NullReporter:
-    """Shows nothing."""
+    """Shows nothing; still stops the work when nobody reads the result."""
+
+    def __init__(self, output: Output | None = None) -> None:
+        self.output = output
 
     def phase(self, name: PhaseName, total: int | None, unit: str) -> None:
         """Nothing."""
 
     def advance(self, done: int, **detail: object) -> None:
-        """Nothing."""
+        """BrokenPipeError if the reader of stdout has gone."""
+        if self.output is not None:
+            self.output.check_reader()
 
     def finish(self) -> None:
         """Nothing."""
@@ -138,7 +143,11 @@ class PlainReporter:
         self.current = Phase(name, total, unit)
 
     def advance(self, done: int, **detail: object) -> None:
-        """Remembers how far the phase is; a detail stays until it is replaced."""
+        """Remembers how far the phase is; a detail stays until it is replaced.
+
+        Raises BrokenPipeError if the reader of stdout has gone, so that no long work is in vain.
+        """
+        self.output.check_reader()
         if self.current is not None:
             self.current.done = done
             self.current.detail.update(detail)
@@ -169,7 +178,7 @@ def make_reporter(output: Output, *, progress: bool = True, term: str | None = N
     """The reporter for this terminal; `progress=False` is `--no-progress`, `term` else $TERM."""
     term = os.environ.get("TERM") if term is None else term
     if output.quiet:
-        return NullReporter()
+        return NullReporter(output)
     if not progress or not output.stderr_is_tty or term == "dumb":
         return PlainReporter(output)
     from jamba_cli.progress_bar import BarReporter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,7 +150,8 @@ def pull(name: str, run: Session) -> None:
 
     def show(done: int, total: int) -> None:
         run.reporter.phase("download", total, "bytes")
-        run.reporter.advance(done)
+        with contextlib.suppress(BrokenPipeError):  # a download is kept, whoever reads of it
+            run.reporter.advance(done)
 
     path = download.pull(repo_id, show)
     run.reporter.finish()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jamba_cli.output import Output
+from jamba_cli.progress import Reporter
 from jamba_cli.session import Session
 from jamba_cli.sources.document import Document
 from jamba_cli.token_count import TokenCount, as_json, count_tokens, tree
@@ -17,8 +20,8 @@ def show(document: Document, run: Session) -> None:
     directory = resolve(run.settings.model)
     context = run.settings.context or JambaConfig.from_json(directory).max_context
     tokenizer = Tokenizer.load(directory)
+    count = count_tokens(document, tokenizer, _characters(run.reporter))
     run.reporter.phase("tokenize", None, "tokens")
-    count = count_tokens(document, tokenizer)
     run.reporter.advance(count.total)
     run.reporter.finish()
     if run.output.json:
@@ -26,6 +29,17 @@ def show(document: Document, run: Session) -> None:
     else:
         _print_tree(count, run.output)
         _print_total(count, run.settings.model, context, run.output)
+
+
+def _characters(reporter: Reporter) -> Callable[[int, int], None]:
+    """Shows the characters done; how many tokens they are is known only at the end."""
+    reporter.phase("tokenize", None, "characters")
+
+    def show(done: int, total: int) -> None:
+        reporter.phase("tokenize", total, "characters")
+        reporter.advance(done)
+
+    return show
 
 
 def _print_tree(count: TokenCount, output: Output) -> None:

@@ -13,9 +13,11 @@ from runtime.cache import HybridCache
 from runtime.config import JambaConfig
 from runtime.devices import Precision, pick_device, pick_precision
 from runtime.errors import BudgetError, UsageError
+from runtime.memory import check_room
 from runtime.model import JambaModel
 from runtime.models import resolve
 from runtime.sampling import Sampler, SamplingParams
+from runtime.shapes import parameter_bytes, random_model
 from runtime.weights import OnBytes, load_model
 
 CHUNK_TOKENS = {"cpu": 512, "cuda": 16_384, "mps": 2_048}
@@ -42,6 +44,9 @@ class Engine:
         self.model = model
         self.config: JambaConfig = model.config
         self.device = device
+        if device.type == "cpu":
+            # Decays of long-forgotten tokens get denormal, which CPUs multiply 100 times slower.
+            torch.set_flush_denormal(True)
         self.directory = directory
 
     @classmethod
@@ -62,18 +67,17 @@ class Engine:
         config = JambaConfig.from_json(directory)
         target = pick_device(device)
         chosen = precision or pick_precision(config, target)
-        model = load_model(
-            directory,
-            config,
-            device=target,
-            activations=chosen.activations,
-            weights=chosen.weights,
-            on_bytes=on_bytes,
-        )
-        if target.type == "cpu":
-            # Decays of long-forgotten tokens get denormal, which CPUs multiply 100 times slower.
-            torch.set_flush_denormal(True)
+        check_room(parameter_bytes(config, chosen), target)
+        model = load_model(directory, config, device=target, precision=chosen, on_bytes=on_bytes)
         return cls(model, target)
+
+    @classmethod
+    def random(cls, config: JambaConfig, *, device: str = "auto") -> Engine:
+        """An engine with random weights, for measuring a shape; raises MemoryFitError."""
+        target = pick_device(device)
+        precision = pick_precision(config, target)
+        check_room(parameter_bytes(config, precision), target)
+        return cls(random_model(config, target, precision), target)
 
     @property
     def weights_nbytes(self) -> int:

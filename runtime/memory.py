@@ -5,7 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 
+import psutil
 import torch
+
+from runtime.errors import MemoryFitError
 
 
 def host_peak_bytes() -> int:
@@ -24,3 +27,21 @@ def peaks(device: torch.device, held: int) -> dict[str, int]:
         return {"workspace_peak": max(0, host - held), "host_peak": host}
     peak = torch.cuda.max_memory_allocated(device)
     return {"workspace_peak": max(0, peak - held), "host_peak": host, "device_peak": peak}
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device now, other processes counted."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return int(psutil.virtual_memory().available)
+
+
+def check_room(weights: int, device: torch.device) -> None:
+    """Raises MemoryFitError if the weights alone are more than is free, before loading them."""
+    free = free_bytes(device)
+    if weights > free:
+        raise MemoryFitError(
+            f"the weights take {weights / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free",
+            hint="take a smaller model (`jamba models` shows what each needs), or free memory",
+        )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from runtime.checkpoint import Checkpoint
 from runtime.config import JambaConfig
+from runtime.devices import Precision
 from runtime.errors import CheckpointError
 from runtime.model import MLP, AttentionMixer, JambaModel, Layer, Linear, MambaMixer, MoE
 
@@ -148,15 +149,14 @@ def _check(slots: dict[str, Slot], checkpoint: Checkpoint, config: JambaConfig) 
         )
 
 
-def _allocate(
-    model: JambaModel, device: torch.device, activations: torch.dtype, weights: torch.dtype
-) -> None:
-    """Gives every parameter its memory: fp32 where the model says so, `weights` for matrices."""
+def allocate(model: JambaModel, device: torch.device, precision: Precision) -> None:
+    """Gives every parameter its memory: matrices in the weights' dtype, A, D, dt_bias in fp32."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             kept = name in ("A", "D", "dt_bias")
             matrix = parameter.dim() > 1 and name != "conv_weight"
-            dtype = torch.float32 if kept else weights if matrix else activations
+            narrow = precision.weights if matrix else precision.activations
+            dtype = torch.float32 if kept else narrow
             memory = torch.empty(parameter.shape, dtype=dtype, device=device)
             setattr(module, name, nn.Parameter(memory, requires_grad=False))
 
@@ -166,21 +166,19 @@ def load_model(
     config: JambaConfig,
     *,
     device: torch.device,
-    activations: torch.dtype,
-    weights: torch.dtype,
+    precision: Precision,
     on_bytes: OnBytes | None = None,
 ) -> JambaModel:
     """Builds the model and fills it from the checkpoint in `directory`.
 
-    `activations` is the dtype that tokens are computed in, `weights` the one matrices are kept
-    in.  Raises CheckpointError with every missing, unexpected and misshapen tensor.
+    Raises CheckpointError with every missing, unexpected and misshapen tensor.
     """
     with torch.device("meta"):
         model = JambaModel(config)
     slots = {slot.name: slot for slot in _slots(model)}
     with Checkpoint(directory, config.quantization) as checkpoint:
         _check(slots, checkpoint, config)
-        _allocate(model, device, activations, weights)
+        allocate(model, device, precision)
         parameters = dict(model.named_parameters())
         done, total = 0, checkpoint.nbytes
         for name, slot in slots.items():

@@ -67,7 +67,7 @@ def read_pdf(
         texts = _read_pages(document, wanted, _lazy_fallback(source), options, on_page)
         labels = read_labels(document, wanted)
         if not options.keep_headers:
-            _remove_running(document, texts, labels, options)
+            _remove_running(document, texts, labels)
         facts = Facts(read_metadata(document), read_outline(document), labels, opened.truncated)
     return assemble(texts, wanted, facts, display)
 
@@ -86,7 +86,8 @@ def _lazy_fallback(source: Path | bytes) -> Callable[[], Fallback]:
 
 def _wanted(pages: str | None, count: int, display: str) -> list[int]:
     # A false page count in the file must not cost a list of that length.
-    wanted = parse_pages(pages, count, display) if pages or count <= MAX_PAGES else range(count)
+    all_of_many = pages is None and count > MAX_PAGES
+    wanted = range(count) if all_of_many else parse_pages(pages, count, display)
     if len(wanted) > MAX_PAGES:
         raise InputError(
             f"{display}: {len(wanted):,} pages; at most {MAX_PAGES:,} are read at once",
@@ -148,7 +149,6 @@ def _remove_running(
     document: pdfium.PdfDocument,
     texts: dict[int, PageText],
     labels: dict[int, str],
-    options: PdfOptions,
 ) -> None:
     """Take running headers and footers out of `texts`, in place."""
     edges = {number: text.edges for number, text in texts.items() if text.chars}

@@ -25,7 +25,9 @@ _DEFINITIONS = (
     ("type", re.compile(r"^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait) (\w+)")),
 )
 _CODE = ("python", "javascript", "typescript", "go", "rust")
-_CONSTANT = re.compile(r"^(?:const |let |var |static |pub const )?([A-Z][A-Z0-9_]{3,})\b[^=]{0,30}= ?(\S.*)$")
+_CONSTANT = re.compile(
+    r"^(?:const |let |var |static |pub const )?([A-Z][A-Z0-9_]{3,})\b[^=]{0,30}= ?(\S.*)$"
+)
 _INHERITS = re.compile(r"^(?:export )?class (\w+)(?:\((\w[^)]*)\)| extends (\w+))")
 
 
@@ -113,7 +115,9 @@ def spoken(item: Definition, rng: random.Random) -> str:
     forms = [name, name, f"`{name}`", f"the {item.kind} {name}", f"{item.kind} {name}"]
     if item.kind == "function":
         forms += [f"{name}()", f"`{name}()`", f"the {name} function"]
-        forms += [f"{item.owner}.{name}", f"the {name} method of {item.owner}"] if item.owner else []
+        forms += (
+            [f"{item.owner}.{name}", f"the {name} method of {item.owner}"] if item.owner else []
+        )
     else:
         forms += [f"the {name} {item.kind}"]
     return rng.choice(forms)
@@ -242,7 +246,18 @@ def code_asks(code: CodeReading, rng: random.Random, count: int) -> list[Ask]:
 def undefined(name: str, known: set[str], rng: random.Random) -> str | None:
     """A name like this one that nothing defines; None if that fails."""
     pieces = [piece for piece in re.split(r"_|(?<=[a-z])(?=[A-Z])", name) if piece]
-    swaps = ["load", "save", "parse", "build", "check", "merge", "render", "encode", "index", "cache"]
+    swaps = [
+        "load",
+        "save",
+        "parse",
+        "build",
+        "check",
+        "merge",
+        "render",
+        "encode",
+        "index",
+        "cache",
+    ]
     extra = rng.choice(swaps)
     made = f"{extra}_{name}" if rng.random() < 0.5 else f"{name}_{extra}"
     if len(pieces) > 1 and rng.random() < 0.7:

@@ -48,7 +48,13 @@ class SetMaker:
         self.rng = random.Random(seed + 1)
 
     def item(
-        self, kind: str, reading: Reading, task: str, expected: list[str], limit: int, **more: object
+        self,
+        kind: str,
+        reading: Reading,
+        task: str,
+        expected: list[str],
+        limit: int,
+        **more: object,
     ) -> Item | None:
         """The item, or None if its prompt is longer than `limit` tokens."""
         ids = self.encoder.opening(self.layout.prefix(reading.document), task)

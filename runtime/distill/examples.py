@@ -61,7 +61,9 @@ class ExampleMaker:
     def random_summary(self, reading: Reading) -> Turn | None:
         """A summary of random length, sometimes with a focus."""
         rng = self.rng
-        length = rng.choice(["short"] * 4 + ["medium"] * 4 + ["long"] + [str(20 * rng.randint(1, 10))])
+        length = rng.choice(
+            ["short"] * 4 + ["medium"] * 4 + ["long"] + [str(20 * rng.randint(1, 10))]
+        )
         focus = random_focus(reading, rng) if rng.random() < 0.2 else None
         return self.summary(reading, length, focus)
 

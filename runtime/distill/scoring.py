@@ -83,7 +83,10 @@ def score(
         found = bullets(answer)
         said = {quote for quote, _ in found}
         if item.kind in ("summary", "abstract"):
-            tally.add(f"{item.kind} chosen as the target", len(said & set(item.expected)) / len(item.expected))
+            tally.add(
+                f"{item.kind} chosen as the target",
+                len(said & set(item.expected)) / len(item.expected),
+            )
         else:
             tally.add(item.kind, item.expected[0] in said)
             if item.kind.startswith("ask"):

@@ -76,4 +76,3 @@ def write_rank_file(ranks: dict[bytes, int], path: Path) -> None:
         for token, rank in sorted(ranks.items(), key=lambda item: item[1])
     )
     path.write_text("".join(lines))
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 
 from jamba_cli.app import app, main
 from jamba_cli.output import Output
+from jamba_cli.progress import make_reporter
 from runtime.errors import BudgetError
 
 OutputFile = Annotated[Path | None, typer.Option("-o")]
@@ -62,6 +64,38 @@ def busy(output: OutputFile = None) -> None:
         out.answer("so far\n")
         out.note("ready")
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+@app.command()
+def translated() -> None:
+    """Turns an interrupt into an error of its own, as imports of C code do."""
+    with Output() as out:
+        out.note("ready")
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            raise ImportError("something failed") from None
+
+
+@app.command()
+def lingering() -> None:
+    """Leaves a thread behind that the interpreter waits for at its end."""
+    with Output() as out:
+        threading.Thread(target=time.sleep, args=(30,)).start()
+        out.note("ready")
+        time.sleep(30)
+
+
+@app.command()
+def silent(quiet: Annotated[bool, typer.Option("-q")] = False) -> None:
+    """Works for long without a word on stdout."""
+    with Output(quiet=quiet) as out:
+        reporter = make_reporter(out)
+        reporter.phase("prefill", 10_000, "tokens")
+        out.warning("ready")
+        for done in range(10_000):
+            reporter.advance(done)
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,16 @@ def test_reader_that_leaves_stops_the_command_quietly(environ):
     process.stderr.close()
 
 
+@pytest.mark.parametrize("options", [[], ["-q"]])
+def test_reader_that_leaves_stops_work_that_writes_nothing(environ, options):
+    process = start(environ, "silent", *options)
+    assert process.stderr.readline() == "warning: ready\n"
+    process.stdout.close()
+    assert process.wait(timeout=10) == 141
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
 def test_reader_that_leaves_before_help_is_written(environ):
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -163,7 +173,7 @@ def test_closed_standard_streams(environ):
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-@pytest.mark.parametrize("command", ["sleep", "busy"])
+@pytest.mark.parametrize("command", ["sleep", "busy", "lingering"])
 def test_signal_ends_within_a_second(environ, command, number, code, word):
     process = start(environ, command)
     assert process.stderr.readline() == "ready\n"
@@ -173,12 +183,21 @@ def test_signal_ends_within_a_second(environ, command, number, code, word):
     # The target is a second; the rest is a busy machine's.
     assert time.perf_counter() - began < 1.5
     assert process.returncode == code
-    assert errors.strip() == word
+    assert set(errors.split()) == {word}
+
+
+def test_interrupt_that_a_library_turned_into_an_error(environ):
+    process = start(environ, "translated")
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (130, "interrupted\n")
 
 
 def test_second_signal_does_not_wait(environ):
     process = start(environ, "busy")
     assert process.stderr.readline() == "ready\n"
+    time.sleep(0.2)  # until it is inside of the call
     began = time.perf_counter()
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)

@@ -1,0 +1,126 @@
+"""Measures an engine and shows the figures with the hardware beside them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jamba_cli.human import format_bytes
+from jamba_cli.session import Session
+from runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from runtime.bench import Measurement
+    from runtime.engine import Engine
+
+
+def show(
+    run: Session, shape: str | None, lengths: Sequence[int], decode_tokens: int, repeats: int
+) -> None:
+    """Loads or makes the model, measures every length and prints a table or one JSON object."""
+    from runtime.bench import measure
+
+    engine, name = _engine(run, shape)
+    most = engine.config.max_context - decode_tokens
+    if too_long := [length for length in lengths if length > most]:
+        raise UsageError(
+            f"--tokens {max(too_long):,} and {decode_tokens:,} more are over the context of "
+            f"{engine.config.max_context:,}"
+        )
+    results = []
+    for length in lengths:
+        run.output.note(f"measuring {length:,} tokens")
+        results.append(
+            measure(
+                engine,
+                length,
+                decode_tokens=decode_tokens,
+                chunk_tokens=run.settings.chunk_tokens,
+                repeats=repeats,
+            )
+        )
+    if run.output.json:
+        run.output.result(as_json(engine, name, results))
+        return
+    run.output.line(f"{name} on {hardware(engine)}", "bold")
+    run.output.line(f"weights {format_bytes(engine.weights_nbytes)}, {_memory_line(engine)}")
+    run.output.line()
+    rows = [
+        (
+            f"{r.prompt_tokens:,}",
+            f"{r.prefill_s:.2f}",
+            f"{r.prefill_rate:,.0f}",
+            f"{r.decode_rate:,.1f}",
+            format_bytes(_cache_bytes(engine, r)),
+        )
+        for r in results
+    ]
+    heads = ("prompt", "prefill s", "prefill tok/s", "decode tok/s", "cache")
+    run.output.table(heads, rows, align=">>>>>")
+
+
+def _engine(run: Session, shape: str | None) -> tuple[Engine, str]:
+    from runtime.engine import Engine
+    from runtime.models import resolve
+    from runtime.shapes import shape as named_shape
+
+    if shape is not None:
+        run.output.note(f"making random weights of shape {shape}")
+        engine = Engine.random(named_shape(shape), device=run.settings.device)
+        return engine, f"{shape} (random weights)"
+    model = run.settings.model
+    return Engine.load(resolve(model), device=run.settings.device), model
+
+
+def _cache_bytes(engine: Engine, result: Measurement) -> int:
+    return engine.new_cache(result.prompt_tokens + result.decode_tokens).nbytes
+
+
+def _memory_line(engine: Engine) -> str:
+    from runtime.memory import peaks
+
+    peak = peaks(engine.device, engine.weights_nbytes)
+    words = [f"peak {format_bytes(peak['host_peak'])} of host memory"]
+    if "device_peak" in peak:
+        words.append(f"{format_bytes(peak['device_peak'])} of the device's")
+    return ", ".join(words)
+
+
+def hardware(engine: Engine) -> str:
+    """The device and what runs on it, for a table's heading."""
+    import torch
+
+    if engine.device.type == "cuda":
+        device = torch.cuda.get_device_name(engine.device)
+    else:
+        threads = torch.get_num_threads()
+        capability = torch.backends.cpu.get_cpu_capability()
+        device = f"{platform.machine()} CPU, {threads} threads, {capability}"
+    return f"{device}, torch {torch.__version__}"
+
+
+def as_json(engine: Engine, name: str, results: Sequence[Measurement]) -> dict[str, object]:
+    """The object of `jamba bench --json`; see docs/reference/cli.md."""
+    from runtime.memory import peaks
+
+    return {
+        "schema_version": 1,
+        "command": "bench",
+        "model": name,
+        "hardware": hardware(engine),
+        "weights_bytes": engine.weights_nbytes,
+        "memory_bytes": peaks(engine.device, engine.weights_nbytes),
+        "results": [
+            {
+                "prompt_tokens": r.prompt_tokens,
+                "prefill_s": round(r.prefill_s, 4),
+                "prefill_tokens_per_s": round(r.prefill_rate, 1),
+                "decode_tokens": r.decode_tokens,
+                "decode_s": round(r.decode_s, 4),
+                "decode_tokens_per_s": round(r.decode_rate, 1),
+                "cache_bytes": _cache_bytes(engine, r),
+            }
+            for r in results
+        ],
+    }

@@ -1,0 +1,102 @@
+"""The public API: prefill, generate, score, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import runtime
+from runtime.engine import Engine
+from runtime.errors import BudgetError, ModelError, UsageError
+from runtime.sampling import SamplingParams
+from tests.helpers import GOLDEN, golden, golden_engine
+
+
+@pytest.fixture(scope="module")
+def model():
+    return golden_engine("odd")
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return golden("odd")[0]
+
+
+def test_the_public_names_are_there():
+    assert runtime.Engine is Engine
+    assert set(runtime.__all__) == {"Engine", "HybridCache", "JambaConfig", "SamplingParams"}
+    with pytest.raises(AttributeError):
+        runtime.Motor  # noqa: B018
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_read(model, ids):
+    memory = model.new_cache(100)
+    with pytest.raises(BudgetError, match="150 more do not fit a cache of 100"):
+        model.prefill(ids, memory)
+    assert memory.position == 0
+    model.prefill(ids[:90], memory)
+    with pytest.raises(BudgetError, match="90 tokens read and 11 more"):
+        model.prefill(ids[:11], memory)
+    assert memory.position == 90
+
+
+def test_generation_ends_at_a_stop_id_at_max_tokens_and_at_the_end_of_the_cache(model, ids):
+    memory = model.new_cache(60)
+    logits = model.prefill(ids[:50], memory)
+    free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids=())]
+    assert len(free) == 5
+    assert memory.position == 55
+
+    memory = model.new_cache(60)
+    logits = model.prefill(ids[:50], memory)
+    stop = free[2]
+    tokens = list(model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids={stop}))
+    first = free.index(stop)
+    assert [t.id for t in tokens] == free[: first + 1]
+    assert [t.is_stop for t in tokens] == [False] * first + [True]
+    assert memory.position == 50 + first  # the stop itself is not read
+
+    memory = model.new_cache(52)
+    logits = model.prefill(ids[:50], memory)
+    with pytest.raises(BudgetError):
+        list(model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids=()))
+
+
+def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids):
+    def draw(seed: int) -> list[int]:
+        memory = model.new_cache(80)
+        logits = model.prefill(ids[:40], memory)
+        params = SamplingParams(max_tokens=20, temperature=1.5, seed=seed)
+        return [t.id for t in model.generate(memory, logits, params, stop_ids=())]
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_ids_outside_the_vocabulary_are_refused(model):
+    for wrong in ([5, 1_000_000], [-1]):
+        with pytest.raises(UsageError, match="vocabulary|token ids"):
+            model.prefill(wrong, model.new_cache(10))
+    with pytest.raises(UsageError, match="no tokens"):
+        model.prefill([], model.new_cache(10))
+
+
+@pytest.mark.parametrize("device", ["warp", "cuda:99", "meta", "cuda:x"])
+def test_a_device_that_is_not_there_is_a_usage_error(device):
+    with pytest.raises(UsageError, match="device"):
+        Engine.load(GOLDEN / "odd", device=device)
+
+
+def test_damaged_weights_are_told_when_they_show():
+    model = golden_engine("odd")
+    model.model.final_layernorm.weight.data.fill_(float("nan"))
+    memory = model.new_cache(20)
+    logits = model.prefill([1, 2, 3], memory)
+    with pytest.raises(ModelError, match="NaN"):
+        list(model.generate(memory, logits, SamplingParams(max_tokens=2)))
+
+
+def test_reported_bytes_are_those_of_the_parameters(model):
+    stored = sum(p.numel() * p.element_size() for p in model.model.parameters())
+    assert model.weights_nbytes == stored
+    assert torch.isfinite(model.score([1, 2, 3])).all()
