@@ -94,14 +94,16 @@ def _run(argv: list[str], watch: interrupts.Watch) -> int:
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, interrupts.Terminated):
-        return _stopped(watch.code or interrupts.INTERRUPTED)
+        return _stopped(watch)
     except Exception as error:  # noqa: BLE001  the one place that catches everything
         # A library may turn the interrupt into an error of its own, as imports of C code do.
-        return _report(error) if watch.code is None else _stopped(watch.code)
+        return _report(error) if watch.code is None else _stopped(watch)
     return 0
 
 
-def _stopped(code: int) -> int:
+def _stopped(watch: interrupts.Watch) -> int:
+    code = watch.code or interrupts.INTERRUPTED
+    watch.told = True
     current().note("interrupted" if code == interrupts.INTERRUPTED else "terminated")
     return code
 
@@ -173,10 +175,10 @@ def _discard_unwritable(stream: TextIO) -> None:
         os.close(null)
 
 
-def _before_forced_exit(code: int) -> None:
+def _before_forced_exit(code: int, told: bool) -> None:
     keep_partial_files()
     word = "interrupted" if code == interrupts.INTERRUPTED else "terminated"
     # The bar hides the cursor, and the main thread may hold the streams' locks.
-    show_cursor = "\x1b[?25h" if os.isatty(2) else ""
+    show_cursor = "\x1b[?25h\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        os.write(2, f"{show_cursor}\n{word}\n".encode())
+        os.write(2, (show_cursor + ("" if told else f"{word}\n")).encode())

@@ -32,11 +32,9 @@ def find_targets(inner: str, paths: Collection[str]) -> list[Target]:
     Several may be listed, divided by `;` or `,`.  `paths` are the document's: they tell a
     reference like `[Makefile:3]` from an index like `[i:3]`.
     """
-    whole = _parse(inner, paths)
-    if whole is not None:
-        return [whole]
-    targets = [_parse(piece, paths) for piece in re.split(r"[;,]", inner)]
-    return [target for target in targets if target] if all(targets) else []
+    pieces = [_parse(piece, paths) for piece in re.split(r"[;,]", inner)]
+    targets = pieces if all(pieces) else [_parse(inner, paths)]  # a path may hold a comma
+    return [target for target in targets if target is not None]
 
 
 def _parse(text: str, paths: Collection[str]) -> Target | None:
@@ -49,8 +47,11 @@ def _parse(text: str, paths: Collection[str]) -> Target | None:
         end = _RANGE_END.fullmatch(rest) if rest else None
         if (rest and end is None) or len(first) > 9:
             continue
-        known = path is None or path in paths or "." in path or "/" in path
-        if known:
+        if path is None or "." in path or "/" in path or _named(path, paths):
             last = int(end[1]) if end and len(end[1]) < 10 else int(first)
             return Target(text, kind, path, int(first), max(int(first), last))
     return None
+
+
+def _named(path: str, paths: Collection[str]) -> bool:
+    return path in paths or any(known.endswith(f"/{path}") for known in paths)

@@ -27,9 +27,13 @@ class Terminated(BaseException):
 
 @dataclass
 class Watch:
-    """What has arrived: the exit code of the first signal, None before one."""
+    """What has arrived: the exit code of the first signal, None before one.
+
+    `told` says that the user was told of the stop.
+    """
 
     code: int | None = None
+    told: bool = False
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.code = self.code or INTERRUPTED
@@ -55,8 +59,9 @@ class Watch:
 
 
 @contextmanager
-def watched(before_exit: Callable[[int], None], *, leaving: bool) -> Iterator[Watch]:
-    """Bounds the time from a signal to the end; `before_exit(exit_code)` runs on a forced stop.
+def watched(before_exit: Callable[[int, bool], None], *, leaving: bool) -> Iterator[Watch]:
+    """Bounds the time from a signal to the end; `before_exit(exit_code, told)` comes
+    before a forced stop.
 
     `leaving` says that the process ends after this.  Then Ctrl-C can't disturb its shutdown, and
     a shutdown after a signal is bounded too.  Outside the main thread, where Python has no
@@ -72,7 +77,7 @@ def watched(before_exit: Callable[[int], None], *, leaving: bool) -> Iterator[Wa
     old_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     done = threading.Event()
     watcher = threading.Thread(
-        target=_watch, args=(read_end, done, before_exit), name="jamba-signals", daemon=True
+        target=_watch, args=(read_end, done, watch, before_exit), name="jamba-signals", daemon=True
     )
     watcher.start()
     try:
@@ -89,7 +94,12 @@ def watched(before_exit: Callable[[int], None], *, leaving: bool) -> Iterator[Wa
             watcher.join(timeout=GRACE_S)
 
 
-def _watch(read_end: int, done: threading.Event, before_exit: Callable[[int], None]) -> None:
+def _watch(
+    read_end: int,
+    done: threading.Event,
+    watch: Watch,
+    before_exit: Callable[[int, bool], None],
+) -> None:
     codes = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
     try:
         while data := os.read(read_end, 1):
@@ -99,7 +109,7 @@ def _watch(read_end: int, done: threading.Event, before_exit: Callable[[int], No
             again, _, _ = select.select([read_end], [], [], GRACE_S)
             if done.is_set() or (again and not os.read(read_end, 1)):
                 return
-            before_exit(code)
+            before_exit(code, watch.told)
             os._exit(code)
     finally:
         os.close(read_end)

@@ -114,11 +114,16 @@ def test_even_a_vocabulary_that_can_spell_a_special_token_is_denied_it(tmp_path)
     path = tmp_path / "tokenizer.json"
     data = json.loads(path.read_text())
     vocab, merges = data["model"]["vocab"], data["model"]["merges"]
-    for pair in (("<", "t"), ("<t", "h"), ("<th", "i"), ("<thi", "n"), ("<thin", "k")):
+    pairs = [("<", "t"), ("<t", "h"), ("<th", "i"), ("<thi", "n"), ("<thin", "k"), ("<think", ">")]
+    for pair in pairs:
         vocab.setdefault("".join(pair), len(vocab))
-        merges.append(list(pair))
-    merges.append(["<think", ">"])
+    data["model"]["merges"] = [list(pair) for pair in pairs] + merges
+    data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] != "<think>"]
     path.write_text(json.dumps(data))
+    rules = tokenizers.Tokenizer.from_file(str(path))
+    assert rules.encode("<think>", add_special_tokens=False).ids == [vocab["<think>"]]
+    think = {"content": "<think>", "special": False}
+    write_config(tmp_path, added_tokens_decoder={str(vocab["<think>"]): think})
     tokenizer = Tokenizer.load(tmp_path)
     ids = tokenizer.encode("a<think>b<think>")
     assert tokenizer.special_ids["<think>"] not in ids
@@ -203,6 +208,21 @@ def test_a_long_text_in_pieces_is_the_whole_for_rank_files(ranks):
     assert len(list(ranks._cut(text))) >= 5
     assert ranks.encode(text) == ranks._encoding.encode_ordinary(text)
     assert isinstance(ranks._encoding, tiktoken.Encoding)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.one_of(TEXTS, WORDY))
+def test_the_smallest_pieces_are_the_whole_too(ai21, ranks, tmp_path_factory, text):
+    directory = tmp_path_factory.getbasetemp() / "bare-ai21"
+    if not directory.exists():
+        directory.mkdir()
+        write_ai21(directory)
+    text = text.encode("utf-8", "replace").decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runtime.tokenizer.PIECE_CHARS", 1)
+        assert ranks.encode(text) == ranks._encoding.encode_ordinary(text)
+        if "<|" not in text:
+            assert Tokenizer.load(directory).encode(text) == library_ids(directory, text)
 
 
 @pytest.mark.parametrize("unit", [" ", "\n", "a", "漢", "aGVsbG8gd29ybGQ", " \n"])

@@ -1,0 +1,50 @@
+"""A complete model directory in miniature: random weights, one token a byte, ChatML."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from runtime.config import JambaConfig
+from runtime.model import JambaModel
+from runtime.weights import checkpoint_shapes
+
+SHAPE = {
+    "model_type": "jamba", "vocab_size": 260, "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 1,
+    "attn_layer_period": 3, "attn_layer_offset": 1, "mamba_dt_rank": 4, "dtype": "float32",
+    "tie_word_embeddings": True, "bos_token_id": None, "eos_token_id": 257,
+}  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_model(directory: Path, *, context: int = 2000, style: str = "prose") -> Path:
+    """Writes the model and returns its directory; equal arguments give equal weights."""
+    directory.mkdir(parents=True, exist_ok=True)
+    values = SHAPE | {"max_position_embeddings": context}
+    (directory / "config.json").write_text(json.dumps(values))
+    with torch.device("meta"):
+        model = JambaModel(JambaConfig.from_dict(values))
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(shape, generator=generator) / (shape[-1] ** 0.5 if len(shape) > 1 else 2)
+        for name, shape in checkpoint_shapes(model).items()
+    }
+    save_file(tensors, directory / "model.safetensors")
+    ranks = (f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256))
+    (directory / "tokenizer.tiktoken").write_text("".join(ranks))
+    config = {
+        "tiktoken_pattern": r"\S+|\s+",
+        "tiktoken_special_tokens": {"<|im_start|>": 256, "<|im_end|>": 257},
+        "chat_template": TEMPLATE,
+        "answer_style": style,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    return directory
