@@ -95,7 +95,7 @@ class Answerer:
             if note.found and note.text.strip():
                 notes.append(note)
         if not notes:
-            show(NOT_FOUND + "\n")
+            show(NOT_FOUND)
             return Answer(NOT_FOUND, (), complete=True)
         if len(notes) == 1 and map_task is None:
             show(notes[0].text)
