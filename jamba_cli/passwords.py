@@ -11,6 +11,8 @@ from jamba_cli.output import Output
 from jamba_cli.terminal import is_tty, visible
 from runtime.errors import UsageError
 
+PROMPTS = 3
+
 
 def password_source(
     output: Output,
@@ -19,9 +21,9 @@ def password_source(
 ) -> Callable[[str], str | None]:
     """A function from a PDF's shown path to a password to try, or None when there is none.
 
-    The first line of `--password-file`, then JAMBA_PDF_PASSWORD, then a prompt on the terminal,
-    once a file.  It is called only for a PDF that needs one; calling it again for the same path
-    means that the answer was wrong, and goes on to the next place.
+    The first line of `--password-file`, then JAMBA_PDF_PASSWORD, then the user, `PROMPTS` times a
+    file, on a terminal.  It is called only for a PDF that needs a password; a second call for the
+    same path means that the answer was wrong, and goes on to the next place.
     """
     fixed = [
         text for text in (_from_file(password_file), environ.get("JAMBA_PDF_PASSWORD")) if text
@@ -32,9 +34,8 @@ def password_source(
         attempt = calls[path] = calls.get(path, 0) + 1
         if attempt <= len(fixed):
             return fixed[attempt - 1]
-        if attempt == len(fixed) + 1 and is_tty(sys.stdin) and output.stderr_is_tty:
-            return _ask(output, path)
-        return None
+        may_ask = attempt <= len(fixed) + PROMPTS and is_tty(sys.stdin) and output.stderr_is_tty
+        return _ask(output, path) if may_ask else None
 
     return password
 

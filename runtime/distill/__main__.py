@@ -30,11 +30,10 @@ def _train(args: argparse.Namespace) -> None:
     }
     plan = replace(plan, **given)
     config = StudentConfig(layers=args.layers)
-    trainer = Trainer(plan, world, config, args.teacher)
+    trainer = Trainer(plan, world, config, read_gguf(args.teacher).tensors)
     if args.start is not None:
         trainer.load(args.start)
-    while not (args.data / "done").exists() and args.stages != "align,distil":
-        time.sleep(1)
+    _wait_for(args.data / "text.done")
     text = TextRows(args.data / "text.u16", args.seed + len(args.stages), world.rank, world.size)
     logger.info("%.1fM text tokens; start", len(text.tokens) / 1e6)
     for stage in args.stages.split(","):
@@ -43,11 +42,18 @@ def _train(args: argparse.Namespace) -> None:
         elif stage == "distil":
             trainer.distil(text)
         elif stage == "tasks":
+            _wait_for(args.data / "tasks.done")
             rows = TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
             logger.info("task tokens: %s", rows.tokens())
             trainer.learn_tasks(text, rows, args.out / "halfway.pt")
         trainer.save(args.out / f"{stage}.pt")
     world.close()
+
+
+def _wait_for(path: Path) -> None:
+    """Data may still be in the making, in another process."""
+    while not path.exists():
+        time.sleep(0.5)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -135,6 +135,14 @@ def encode_texts(numbers: Sequence[int]) -> np.ndarray:  # type: ignore[type-arg
     return np.array(pieces, np.uint16)
 
 
+def prepare(corpus: Path, tokenizer: Path, folder: Path) -> Sequence[Text]:
+    """Loads what the workers share; rows go to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = load(corpus)
+    _shared[:] = [Shared(texts, read_encoding(tokenizer), folder)]
+    return texts
+
+
 def build(
     corpus: Path,
     tokenizer: Path,
@@ -147,10 +155,7 @@ def build(
 ) -> None:
     """Writes `text.u16` and `tasks/<length>.<n>.npz` into a folder."""
     started = time.monotonic()
-    tasks = folder / "tasks"
-    tasks.mkdir(parents=True, exist_ok=True)
-    texts = load(corpus)
-    _shared[:] = [Shared(texts, read_encoding(tokenizer), tasks)]
+    texts = prepare(corpus, tokenizer, folder / "tasks")
     workers = workers or max(1, (os.cpu_count() or 2) - 2)
     order = list(range(len(texts)))
     random.Random(seed).shuffle(order)
@@ -165,9 +170,10 @@ def build(
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         parts = pool.map(encode_texts, [order[i::64] for i in range(64)], chunksize=1)
         np.concatenate(parts).tofile(folder / "text.u16")
+        (folder / "text.done").write_text("")
         logger.info(
             "text: %.1fM tokens, %.0f s", sum(map(len, parts)) / 1e6, time.monotonic() - started
         )
         made = sum(pool.imap_unordered(work, jobs))
     logger.info("tasks: %.1fM tokens, %.0f s", made / 1e6, time.monotonic() - started)
-    (folder / "done").write_text("")
+    (folder / "tasks.done").write_text("")

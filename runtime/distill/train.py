@@ -17,7 +17,6 @@ from torch import Tensor
 
 from runtime.distill import losses
 from runtime.distill.batches import Batch, TaskRows, TextRows, copying_batch
-from runtime.distill.gguf import read_gguf
 from runtime.distill.initialize import initial_tensors
 from runtime.distill.parallel import Clock, World
 from runtime.distill.student import Student, StudentConfig
@@ -59,13 +58,14 @@ class Plan:
 class Trainer:
     """Holds teacher and student on one device and runs the stages."""
 
-    def __init__(self, plan: Plan, world: World, config: StudentConfig, teacher_file: Path) -> None:
+    def __init__(
+        self, plan: Plan, world: World, config: StudentConfig, teacher: dict[str, Tensor]
+    ) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.world, self.config = plan, world, config
         cuda = world.device.type == "cuda"
         dtype = torch.bfloat16 if cuda else torch.float32
-        weights = unpermute_rope(read_gguf(teacher_file).tensors)
-        weights["token_embd.weight"] = weights["token_embd.weight"][: config.vocab]
+        weights = unpermute_rope(teacher)
         self.teacher = Teacher(weights, config.layers, world.device, dtype)
         tensors = {k: v.to(world.device) for k, v in initial_tensors(config, weights).items()}
         self.student = Student(config, tensors, dtype)

@@ -1,4 +1,4 @@
-"""The way of an answer: windows, notes, merging, streaming; a scripted engine takes the model's part."""
+"""The way of an answer: windows, notes, merging; a scripted engine takes the model's part."""
 
 from __future__ import annotations
 

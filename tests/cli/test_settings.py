@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import subprocess
+import sys
+import textwrap
 
 import pytest
+from entry_point import hermetic_environ
 
 from jamba_cli.output import Output
 from jamba_cli.passwords import password_source
@@ -125,6 +132,38 @@ def test_password_from_the_file_s_first_line(tmp_path):
     assert ask("a.pdf") == "other"
     assert ask("a.pdf") is None
     assert ask("b.pdf") == "secret word "
+
+
+def test_prompt_takes_the_bar_off_the_terminal(tmp_path):
+    code = """
+        from jamba_cli.output import Output
+        from jamba_cli.passwords import password_source
+        from jamba_cli.progress import make_reporter
+        with Output() as output:
+            reporter = make_reporter(output)
+            reporter.phase("read", 5, "pages")
+            ask = password_source(output, None, {})
+            output.answer(repr([ask("a\\x1b[31m.pdf"), ask("b.pdf")]))
+    """
+    terminal, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], start_new_session=True,
+        stdin=slave, stdout=slave, stderr=slave, env=hermetic_environ(tmp_path),
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    for prompt, answer in ((b"a\\x1b[31m.pdf: ", b"secret\n"), (b"b.pdf: ", b"\n")):
+        while not shown.endswith(b"password of " + prompt):
+            shown += os.read(terminal, 4096)
+        assert shown.rstrip(b" ").rfind(b"\x1b[?25h") > shown.rfind("━".encode())
+        os.write(terminal, answer)
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    assert process.wait(timeout=10) == 0
+    assert shown.count(b"secret") == 1  # not where it was typed
+    assert b"['secret', None]" in shown
 
 
 def test_no_password_and_no_terminal_is_none():

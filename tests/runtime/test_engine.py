@@ -75,7 +75,7 @@ def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids
 
 def test_ids_outside_the_vocabulary_are_refused(model):
     for wrong in ([5, 1_000_000], [-1]):
-        with pytest.raises(UsageError, match="vocabulary|token ids"):
+        with pytest.raises(UsageError, match="token ids must lie"):
             model.prefill(wrong, model.new_cache(10))
     with pytest.raises(UsageError, match="no tokens"):
         model.prefill([], model.new_cache(10))

@@ -29,8 +29,8 @@ def scan_inputs(
     state, D = torch.randn(n, e, generator=g), torch.randn(e, generator=g)
     dt_bias = torch.randn(e, generator=g)
     return {
-        "u": draw(l, e), "dt": draw(l, e), "A": A, "B": draw(l, n), "C": draw(l, n), "D": D, "z": draw(l, e),
-        "dt_bias": dt_bias, "state": state,
+        "u": draw(l, e), "dt": draw(l, e), "A": A, "B": draw(l, n), "C": draw(l, n), "D": D,
+        "z": draw(l, e), "dt_bias": dt_bias, "state": state,
     }  # fmt: skip
 
 

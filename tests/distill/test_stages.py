@@ -1,0 +1,150 @@
+"""Every stage of the recipe on a toy student, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.distill import dataset, export, tokens
+from runtime.distill.batches import TaskRows, TextRows, copying_batch
+from runtime.distill.decode import generate
+from runtime.distill.initialize import initial_tensors
+from runtime.distill.parallel import World
+from runtime.distill.scoring import bullets, loops, rouge
+from runtime.distill.student import Student, StudentConfig
+from runtime.distill.train import Plan, Trainer
+from tests.distill.corpus_texts import texts
+
+VOCAB = 512
+
+
+def toy_teacher(layers: int) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+
+    def weight(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random) * 0.05
+
+    tensors = {"token_embd.weight": weight(VOCAB, 576), "output_norm.weight": torch.ones(576)}
+    shapes = {
+        "attn_q": (576, 576),
+        "attn_k": (192, 576),
+        "attn_v": (192, 576),
+        "attn_output": (576, 576),
+        "ffn_gate": (128, 576),
+        "ffn_up": (128, 576),
+        "ffn_down": (576, 128),
+    }
+    for index in range(layers):
+        tensors |= {f"blk.{index}.{name}.weight": weight(*s) for name, s in shapes.items()}
+        for norm in ("attn_norm", "ffn_norm"):
+            tensors[f"blk.{index}.{norm}.weight"] = torch.ones(576)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    ranks = {bytes([byte]): 3 + byte for byte in range(256)}
+    tokens.save(ranks, {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    with lzma.open(folder / "corpus.jsonl.xz", "wt") as file:
+        file.writelines(json.dumps(asdict(text)) + "\n" for text in texts())
+    dataset.prepare(folder / "corpus.jsonl.xz", tokenizer, folder / "tasks")
+    dataset.encode_texts(range(32)).tofile(folder / "text.u16")
+    dataset.work(dataset.Job(0, {2048: 3}, seed=5))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    plan = Plan(
+        align_s=60, distil_s=60, tasks_s=60, tokens=128, text_length=64, max_steps=2, warm_up=1
+    )
+    config = StudentConfig(layers=3, ff=128, vocab=VOCAB)
+    return Trainer(plan, World(), config, toy_teacher(3))
+
+
+def test_rows_hold_answers_that_end(data: Path, tokenizer: Path) -> None:
+    rows = np.load(next((data / "tasks").glob("2048.*.npz")))
+    encoding = tokens.read_encoding(tokenizer)
+    for ids, weights in zip(rows["ids"], rows["weights"], strict=True):
+        answers = "".join(
+            encoding.decode([token]) if weight else "" for token, weight in zip(ids, weights)
+        )
+        assert answers.endswith("<|im_end|>")
+        assert answers.startswith(("- ", "Not found"))
+
+
+def test_stages_run_and_lower_their_loss(
+    trainer: Trainer, data: Path, tmp_path: Path, tokenizer: Path
+) -> None:
+    text = TextRows(data / "text.u16", 0, 0, 1)
+    trainer.align(text)
+    trainer.distil(text)
+    before = {name: value.clone() for name, value in trainer.student.parameters.items()}
+    trainer.plan = replace(trainer.plan, tokens=2048, copying_share=0.0, language_every=2)
+    trainer.learn_tasks(text, TaskRows(data / "tasks", 0, 0, 1))
+    moved = [n for n, v in trainer.student.parameters.items() if not torch.equal(v, before[n])]
+    assert len(moved) > 0.9 * len(before)
+    trainer.save(tmp_path / "toy.pt")
+    trainer.load(tmp_path / "toy.pt")
+
+
+def test_export_gives_the_weights_that_quantized_training_saw(
+    trainer: Trainer, tmp_path: Path, tokenizer: Path
+) -> None:
+    student = trainer.student
+    student.quantize = True
+    student.refresh()
+    embedding = toy_teacher(0)["token_embd.weight"]
+    export.write_shards(export.shipped_tensors(student.parameters, embedding), tmp_path)
+    export.write_configs(trainer.config, tokenizer, tmp_path)
+    read = Student(trainer.config, export.read_exported(tmp_path), torch.float32)
+    ids = torch.arange(40)[None] + 3
+    with torch.no_grad():
+        torch.testing.assert_close(read.forward(ids), student.forward(ids), atol=0.02, rtol=0.02)
+    student.quantize = False
+    student.refresh()
+
+
+def test_decoding_step_by_step_equals_the_full_pass() -> None:
+    config = StudentConfig(layers=3, ff=128, vocab=VOCAB)
+    student = Student(config, initial_tensors(config, toy_teacher(3)), torch.float32)
+    prompts = [list(range(10, 40)), list(range(60, 67)), [9, 8]]
+    for prompt, answer in zip(prompts, generate(student, prompts, 6, stop=2), strict=True):
+        made: list[int] = []
+        for _ in range(6):
+            with torch.no_grad():
+                hidden = student.forward(torch.tensor([prompt + made]))
+            token = int((hidden[-1] @ student.embedding.t()).argmax())
+            if token == 2:
+                break
+            made.append(token)
+        assert made == answer
+
+
+def test_copying_rows_repeat_what_came_before(data: Path) -> None:
+    batch = copying_batch(TextRows(data / "text.u16", 0, 0, 1), 2, 256)
+    first = batch.ids[0, :128].tolist()
+    place = int(batch.weights[0].nonzero()[0])
+    piece = batch.ids[0, place : place + 10].tolist()
+    assert any(first[i : i + 10] == piece for i in range(119))
+
+
+def test_scoring() -> None:
+    assert bullets("- One two. [p. 3]\nplain") == [("One two.", "[p. 3]"), ("plain", "")]
+    assert loops([1, 2, 3, 4] * 10, 100)
+    assert not loops(list(range(40)), 100)
+    assert rouge("a b c", "a b c") == (1.0, 1.0, 1.0)
+    assert rouge("a b c", "d e f") == (0.0, 0.0, 0.0)
