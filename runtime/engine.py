@@ -20,7 +20,7 @@ from runtime.sampling import Sampler, SamplingParams
 from runtime.shapes import parameter_bytes, random_model
 from runtime.weights import OnBytes, load_model
 
-CHUNK_TOKENS = {"cpu": 512, "cuda": 16_384, "mps": 2_048}
+CHUNK_TOKENS = {"cpu": 1024, "cuda": 16_384, "mps": 2_048}
 """Tokens a prefill chunk: enough to be bound by arithmetic, few enough for their workspace."""
 
 OnChunk = Callable[[int, int, HybridCache], None]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from runtime.distill.corpus import Text
 
-_SUBJECTS = ["harbour", "observatory", "mill", "archive", "orchard", "lighthouse", "foundry", "canal"]
+_SUBJECTS = [
+    "harbour",
+    "observatory",
+    "mill",
+    "archive",
+    "orchard",
+    "lighthouse",
+    "foundry",
+    "canal",
+]
 _YEARS = [1851, 1874, 1902, 1923, 1938, 1956, 1971, 1989]
 
 
@@ -25,7 +34,11 @@ def _page(index: int) -> str:
 
 def _module(index: int) -> str:
     name = _SUBJECTS[index % 8]
-    lines = [f'"""Keeps the books of the {name} and its visitors."""', "", f"LIMIT_{index} = {index}"]
+    lines = [
+        f'"""Keeps the books of the {name} and its visitors."""',
+        "",
+        f"LIMIT_{index} = {index}",
+    ]
     for number in range(8):
         lines += [
             "",

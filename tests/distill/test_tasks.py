@@ -18,9 +18,7 @@ def maker() -> ExampleMaker:
 
 
 @pytest.mark.parametrize("tokens", [400, 1500, 4000])
-def test_every_quote_stands_in_the_block_of_its_reference(
-    maker: ExampleMaker, tokens: int
-) -> None:
+def test_every_quote_stands_in_the_block_of_its_reference(maker: ExampleMaker, tokens: int) -> None:
     kinds = set()
     for _ in range(25):
         example = maker.make(tokens)
@@ -77,7 +75,11 @@ def test_summaries_are_in_order_and_do_not_repeat(maker: ExampleMaker) -> None:
 
 def test_sentences_join_wrapped_lines_and_keep_abbreviations() -> None:
     text = 'Dr. Smith met the board\nin May. They agreed "at once." Nothing else was said there.'
-    assert split_sentences(text) == [
-        "Dr. Smith met the board in May.",
-        "Nothing else was said there.",
-    ] or len(split_sentences(text)) >= 2
+    assert (
+        split_sentences(text)
+        == [
+            "Dr. Smith met the board in May.",
+            "Nothing else was said there.",
+        ]
+        or len(split_sentences(text)) >= 2
+    )

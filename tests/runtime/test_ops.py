@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from runtime.ops.attention import attention
+from runtime.ops.attention import cpu as attention_cpu
+from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import FEW_ROWS, linear
 from runtime.ops.moe import moe, route
@@ -107,9 +108,11 @@ def test_conv_is_torch_conv_and_carries_its_tail(w, sizes):
 
 
 @pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
-@pytest.mark.parametrize("limit", [1 << 24, 300])
+@pytest.mark.parametrize("limit", [1 << 24, 300, None])
 def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
-    monkeypatch.setattr("runtime.ops.attention.MASK_ELEMENTS", limit)
+    if limit is not None:
+        monkeypatch.setattr(attention_reference, "MASK_ELEMENTS", limit)
+    attention = (attention_cpu if limit is None else attention_reference).attention
     g = torch.Generator().manual_seed(2)
     h, k, p = 6, 2, 8
     q, keys, values = (torch.randn(*s, generator=g) for s in ((l, h, p), (k, t, p), (k, t, p)))
