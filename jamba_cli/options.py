@@ -15,6 +15,7 @@ from jamba_cli.settings import parse_device
 
 
 def count(text: str) -> int:
+    """A parser for options that take a number such as 16k."""
     try:
         return parse_count(text)
     except ValueError as error:
@@ -55,7 +56,7 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="GLOB",
-        help="Also read these, though they would be left out; as in .gitignore. Repeatable.",
+        help="Adds files that would be left out; patterns as in .gitignore. Repeatable.",
         rich_help_panel=_INPUT,
     ),
 ]

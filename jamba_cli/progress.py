@@ -62,6 +62,11 @@ class Phase:
         """Seconds since the phase began."""
         return time.monotonic() - self.started
 
+    @property
+    def title(self) -> str:
+        """The phase's name, and what of several it is about: `prefill window 2/5`."""
+        return " ".join(str(text) for text in (self.name, self.detail.get("label")) if text)
+
     def count(self, number: int) -> str:
         """A number of this phase's units: `4,096 tokens`, `1 page`, `270 MB`."""
         if self.unit == "bytes":
@@ -100,7 +105,7 @@ class Phase:
         """The line that remains of a phase."""
         elapsed_s = self.elapsed_s
         counts = ", ".join([self.count(self.done), *self.details()])
-        text = f"{self.name}: {counts} in {format_seconds(elapsed_s)}"
+        text = f"{self.title}: {counts} in {format_seconds(elapsed_s)}"
         if self.unit in ("tokens", "bytes") and self.name != "tokenize" and elapsed_s >= 0.05:
             text += f" ({self.rate(elapsed_s)})"
         return ", ".join(part for part in (text, self.carried()) if part)

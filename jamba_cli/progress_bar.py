@@ -120,7 +120,9 @@ def status_line(phase: Phase, width: int) -> str:
 def _pieces(phase: Phase, *, short: bool) -> list[str]:
     """Amount, speed, time left and carried state, the most important first."""
     elapsed_s = phase.elapsed_s
-    pieces = [_amount(phase, short=short)]
+    label = phase.detail.get("label")
+    pieces = [str(label)] if label and not short else []
+    pieces.append(_amount(phase, short=short))
     if phase.done and phase.unit in ("tokens", "bytes"):
         pieces.append(phase.rate(elapsed_s))
     if phase.total and 0 < phase.done < phase.total:

@@ -13,10 +13,18 @@ from typing import Literal
 from jamba_cli.output import Output
 from jamba_cli.passwords import password_source
 from jamba_cli.progress import Reporter
+from jamba_cli.sources.classify import NameVerdict
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.resolve import ReadOptions, ReadProgress, read_sources
 from jamba_cli.terminal import is_tty
 from runtime.errors import PartialError, UsageError
+
+LEFT_OUT_BY_RULE = (
+    *(verdict.value for verdict in NameVerdict),
+    *("--exclude", "empty", "vendored", "generated", "blank page", "link inside the folder"),
+    "named twice",
+)
+"""Beginnings of the reasons for which a file is left out although it could be read."""
 
 
 def read_options(
@@ -53,7 +61,8 @@ def read_document(
     """Everything the sources hold; without a source, standard input if something is piped in.
 
     Warnings and the number of skipped files go to stderr, each skipped file with `--verbose`.
-    With `strict` a skipped or damaged source is a PartialError.
+    With `strict` a source that could not be read, or not whole, is a PartialError; what is left
+    out by rule (binary, lock, empty, excluded, ...) is not.
     """
     reporter.phase("read", None, "files")
     document = read_sources(
@@ -67,8 +76,9 @@ def read_document(
         output.note(f"left out: {skipped_summary(document)}")
     for skipped in document.skipped:
         output.detail(f"left out: {skipped.path}: {skipped.reason}")
-    if strict and (document.skipped or document.warnings):
-        count = len(document.skipped) + len(document.warnings)
+    lost = [item for item in document.skipped if not item.reason.startswith(LEFT_OUT_BY_RULE)]
+    if strict and (lost or document.warnings):
+        count = len(lost) + len(document.warnings)
         raise PartialError(
             f"--strict: {count} {'thing was' if count == 1 else 'things were'} skipped or damaged",
             hint="--verbose lists what was skipped",

@@ -45,8 +45,9 @@ def _train(args: argparse.Namespace) -> None:
             _wait_for(args.data / "tasks.done")
             rows = TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
             logger.info("task tokens: %s", rows.tokens())
-            trainer.learn_tasks(text, rows, args.out / "halfway.pt")
-        trainer.save(args.out / f"{stage}.pt")
+            trainer.learn_tasks(text, rows)
+        if stage != "align":
+            trainer.save(args.out / f"{stage}.pt")
     world.close()
 
 

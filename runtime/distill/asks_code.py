@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runtime.distill import asking
 from runtime.distill.asking import Ask, ask
 from runtime.distill.reading import Line, Quote, Reading, content_words
-from runtime.distill.summaries import description_of, first_description
+from runtime.distill.summaries import description_of, description_quote, first_description
 
 _DEFINITIONS = (
     ("function", re.compile(r"^(?:async )?def (\w+)\s*\(")),
@@ -137,8 +137,9 @@ def what_does(code: CodeReading, rng: random.Random) -> Iterator[Ask]:
     """The definition's line and what its documentation says."""
     for item in code.shuffled(rng):
         if line := _docstring(item, code.reading):
-            pair = sorted([item.line, line], key=lambda each: each.number)
-            quotes = [each.quote for each in pair]
+            quotes = [item.line.quote, description_quote(code.reading.lines, line.number)]
+            if line.number < item.line.number:
+                quotes.reverse()
             yield ask(rng, asking.DOES, quotes, "code does", x=spoken(item, rng))
 
 
@@ -212,7 +213,8 @@ def handles(code: CodeReading, rng: random.Random) -> Iterator[Ask]:
         if len(rare) >= 2:
             at = rng.randrange(len(rare) - 1)
             topic = " ".join(rare[at : at + 2])
-            yield ask(rng, asking.HANDLES, [line.quote], "code handles", x=topic)
+            quote = description_quote(code.reading.lines, line.number)
+            yield ask(rng, asking.HANDLES, [quote], "code handles", x=topic)
 
 
 FINDERS: tuple[tuple[Finder, float], ...] = (
