@@ -85,10 +85,19 @@ SCHEMAS = {
         "`status` (ok, note, slow, broken), `advice`."
     ),
     "summarize and ask": (
-        "`schema_version` 1, `command`, `model`, `answer`, `references`: a list of `target`, "
-        "`quote`, `verified`; `tokens`: `input`, `reused`, `generated`; `windows`; `timings_s`: "
-        "`read`, `load`, `prefill`, `first_token`, `decode`; `memory_bytes`: `weights`, "
-        "`kv_cache`, `ssm_state`, `workspace_peak`, `host_peak`; `warnings`."
+        "`schema_version` 1, `command`, `model`, `device`, `answer` (with the marks of the check), "
+        "`found` (false: the document does not hold the answer), `complete` (false: cut at "
+        "`--max-tokens`), `references`: a list of `target` (as the model wrote it), `quote`, "
+        "`verified`, `status` (quoted, moved, place, no-quote, no-place), `found_at`; `tokens`: "
+        "`input` (read by the model, all windows), `reused`, `generated`, `document` (the prompt "
+        "had it been read whole); `windows`, `dropped`; `timings_s`: `read`, `load`, `prefill`, "
+        "`first_token`, `decode`; `memory_bytes`: `weights`, `kv_cache`, `ssm_state`, "
+        "`workspace_peak`, `host_peak` and, on a GPU, `device_peak`; `warnings`."
+    ),
+    "bench": (
+        "`schema_version` 1, `command`, `model`, `hardware`, `weights_bytes`, `memory_bytes`, "
+        "`results`: a list of `prompt_tokens`, `prefill_s`, `prefill_tokens_per_s`, "
+        "`decode_tokens`, `decode_s`, `decode_tokens_per_s`, `cache_bytes`."
     ),
 }
 

@@ -35,7 +35,11 @@ Focus = Annotated[
 FormatOption = Annotated[
     Format,
     typer.Option(
-        "--format", "-f", help="Markdown, plain text, or one JSON object.", rich_help_panel="Output"
+        "--format",
+        "-f",
+        metavar="markdown|text|json",
+        help="Markdown, plain text, or one JSON object.",
+        rich_help_panel="Output",
     ),
 ]
 

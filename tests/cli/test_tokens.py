@@ -173,7 +173,7 @@ def test_command_imports_no_torch(jamba, project, model):
     ("argv", "code", "words"),
     [
         (["/nonexistent.pdf"], 3, "/nonexistent.pdf"),
-        (["--strict", "--max-file-size", "1k", "PROJECT"], 7, "1 thing was skipped or damaged"),
+        (["--strict", "--max-file-size", "500", "PROJECT"], 7, "skipped or damaged"),
         (["-m", "nonsense", "PROJECT"], 6, "no model is called 'nonsense'"),
         (["--max-file-size", "big", "PROJECT"], 2, "'big' is not a number such as"),
         (["--pdf-order", "sideways", "PROJECT"], 2, "'sideways' is not one of"),
