@@ -11,5 +11,5 @@ __all__ = ["attention"]
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Picks the implementation by device; arguments and result as in `reference`."""
-    implementation = cpu if q.device.type == "cpu" else reference
-    return implementation.attention(q, k, v)
+    implementation = cpu.attention if q.device.type == "cpu" else reference.attention
+    return implementation(q, k, v)
