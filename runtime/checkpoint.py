@@ -30,9 +30,8 @@ _REDOWNLOAD = "download the model again: `jamba models pull NAME`"
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies and its shape once dequantized."""
+    """What a tensor is called on disk, and its shape once dequantized."""
 
-    file: Path
     stored_name: str
     shape: tuple[int, ...]
     nbytes: int
@@ -53,10 +52,12 @@ class Checkpoint:
         """Reads headers only; raises CheckpointError, or ConfigError for an unknown scheme."""
         self.quantized = _is_ours(quantization, directory)
         self._handles: dict[Path, Any] = {}
+        self._files: dict[str, Path] = {}  # by the name on disk
         self.tensors: dict[str, StoredTensor] = {}
         try:
             for file in _files(directory):
-                self._index(file)
+                self._open(file)
+            self._index()
             self._unwrap_single_experts()
         except BaseException:
             self.close()
@@ -84,28 +85,31 @@ class Checkpoint:
             handle.__exit__(None, None, None)
         self._handles.clear()
 
-    def _index(self, file: Path) -> None:
+    def _open(self, file: Path) -> None:
         try:
-            handle = safe_open(file, framework="pt").__enter__()
+            self._handles[file] = safe_open(file, framework="pt").__enter__()
         except FileNotFoundError:
             raise CheckpointError(f"{file}: not found", hint=_REDOWNLOAD) from None
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
-        self._handles[file] = handle
-        names = set(handle.keys())
-        for name in sorted(names):
+
+    def _index(self) -> None:
+        """Notes where each tensor lies; a scale may lie in another shard than its codes."""
+        for file, handle in self._handles.items():
+            for name in handle.keys():  # noqa: SIM118  not a dict
+                if name in self._files:
+                    raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
+                self._files[name] = file
+        for name, file in self._files.items():
             if self.quantized and name.endswith(_SCALE_SUFFIXES):
                 continue
-            scale = next((name + s for s in _SCALE_SUFFIXES if name + s in names), None)
-            view = handle.get_slice(name)
+            scale = next((name + s for s in _SCALE_SUFFIXES if name + s in self._files), None)
+            view = self._handles[file].get_slice(name)
             shape = tuple(view.get_shape())
             if self.quantized and scale and scale.endswith("_absmax"):
                 shape = (*shape[:-1], 2 * shape[-1])
-            current = current_name(name)
-            if current in self.tensors:
-                raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
-            self.tensors[current] = StoredTensor(
-                file, name, shape, _stored_nbytes(view), scale if self.quantized else None
+            self.tensors[current_name(name)] = StoredTensor(
+                name, shape, _stored_nbytes(view), scale if self.quantized else None
             )
 
     def _unwrap_single_experts(self) -> None:
@@ -119,16 +123,20 @@ class Checkpoint:
     def read(self, name: str) -> Tensor:
         """The tensor, dequantized to fp16 where it is stored in one of our schemes."""
         stored = self.tensors[name]
-        handle = self._handles[stored.file]
-        try:
-            tensor: Tensor = handle.get_tensor(stored.stored_name)
-            if stored.scale_name is None:
-                return tensor
-            scale: Tensor = handle.get_tensor(stored.scale_name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{stored.file}: {error}", hint=_REDOWNLOAD) from error
+        tensor = self._get(stored.stored_name)
+        if stored.scale_name is None:
+            return tensor
+        scale = self._get(stored.scale_name)
         dequantize = nf4.dequantize if tensor.dtype == torch.uint8 else int8.dequantize
         return dequantize(tensor, scale, torch.float16)
+
+    def _get(self, stored_name: str) -> Tensor:
+        file = self._files[stored_name]
+        try:
+            tensor: Tensor = self._handles[file].get_tensor(stored_name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
+        return tensor
 
 
 def _stored_nbytes(view: Any) -> int:

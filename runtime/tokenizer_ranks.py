@@ -19,6 +19,9 @@ WORD_BOUNDARY = re.compile(r"(?<=[^\W_])(?=[ \n])")
 WHITE_RUN = re.compile(r"(?<!\s)\s{1000,}")
 WHITE_CHARS = 1 << 16
 
+UTF8_BYTES = (*range(0xC0), *range(0xC2, 0xF5))
+"""The bytes that text can hold; a vocabulary may leave out the others."""
+
 
 class TiktokenTokenizer(Tokenizer):
     """Byte-level BPE by ranks; runs of more than 65,536 white-space characters are cut there."""
@@ -88,7 +91,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
             raise TokenizerError(
                 f"{path}:{number} is not a token and its rank", hint="download the model again"
             ) from error
-    missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    missing = [byte for byte in UTF8_BYTES if bytes([byte]) not in ranks]
     if missing:
         raise TokenizerError(f"{path} has no token for the byte 0x{missing[0]:02X}")
     if len(set(ranks.values())) != len(ranks):

@@ -17,17 +17,17 @@ from runtime.distill.train import Plan, Trainer
 
 logger = logging.getLogger(__name__)
 
+_SECONDS = ("align_s", "distil_s", "tasks_s")
+_COUNTS = ("tokens", "text_length", "max_steps", "language_every", "log_every")
+_RATES = ("tasks_rate", "distil_rate", "copying_share")
+_PLAN_OPTIONS = (*_SECONDS, *_COUNTS, *_RATES)
+
 
 def _train(args: argparse.Namespace) -> None:
     """Runs the chosen stages, each going on from the checkpoint of the one before."""
     world = World()
     plan = Plan(seed=args.seed)
-    given = {
-        name: value
-        for name in ("align_s", "distil_s", "tasks_s", "tokens", "text_length", "max_steps")
-        + ("tasks_rate", "distil_rate", "language_every", "copying_share", "log_every")
-        if (value := getattr(args, name)) is not None
-    }
+    given = {name: value for name in _PLAN_OPTIONS if (value := getattr(args, name)) is not None}
     plan = replace(plan, **given)
     config = StudentConfig(layers=args.layers)
     trainer = Trainer(plan, world, config, read_gguf(args.teacher).tensors)
@@ -81,12 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start", type=Path)
     train.add_argument("--layers", type=int, default=30)
     train.add_argument("--seed", type=int, default=0)
-    for name in ("align", "distil", "tasks"):
-        train.add_argument(f"--{name}-s", type=float)
-    for name in ("tokens", "text-length", "max-steps", "language-every", "log-every"):
-        train.add_argument(f"--{name}", type=int)
-    for name in ("tasks-rate", "distil-rate", "copying-share"):
-        train.add_argument(f"--{name}", type=float)
+    for name in _PLAN_OPTIONS:
+        kind = int if name in _COUNTS else float
+        train.add_argument(f"--{name.replace('_', '-')}", type=kind)
     return parser
 
 

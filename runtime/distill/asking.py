@@ -17,7 +17,11 @@ class Ask:
     kind: str
 
 
-ABOUT = (
+def _forms(text: str) -> list[str]:
+    return text.split("|")
+
+
+ABOUT = _forms(
     "What does the document say about {x}?|what does it say about {x}?|Tell me about {x}.|"
     "What is said about {x}?|Is there anything about {x}?|{x}|{x}?|Where is {x} mentioned?|"
     "Find what is said about {x}.|Which sentence mentions {x}?|What do we learn about {x}?|"
@@ -25,107 +29,107 @@ ABOUT = (
     "What does the text state regarding {x}?|Show me the passage on {x}|Does it mention {x}?|"
     "what about {x}|I need to know about {x}|Explain {x}.|anything on {x}?|"
     "What is written about {x}?|look up {x}"
-).split("|")
-DEFINE = (
+)
+DEFINE = _forms(
     "What is {x}?|what is {x}|What's {x}?|Define {x}.|What does {x} mean?|Explain what {x} is.|"
     "How does the document define {x}?|definition of {x}|Can you tell me what {x} is?|"
     "What exactly is {x}?|Describe {x}.|{x}?|what is meant by {x}|Tell me what {x} is"
-).split("|")
-DEFINE_MANY = (
+)
+DEFINE_MANY = _forms(
     "What are {x}?|what are {x}|Define {x}.|Explain what {x} are.|What does the document say "
     "{x} are?|definition of {x}|Describe {x}.|Tell me what {x} are.|What exactly are {x}?"
-).split("|")
-HAPPENED = (
+)
+HAPPENED = _forms(
     "What happened in {x}?|What happened on {x}?|what was in {x}|What does it say about {x}?|"
     "Which event took place in {x}?|What is dated {x}?|What took place on {x}?|{x}?|"
     "What is said to have happened in {x}?|events of {x}"
-).split("|")
-WHEN = (
+)
+WHEN = _forms(
     "When was {x} {v}?|when was {x} {v}|In which year was {x} {v}?|What year was {x} {v}?|"
     "Since when is {x} {v}?|date when {x} was {v}|On what date was {x} {v}?|"
     "Do we know when {x} was {v}?"
-).split("|")
-WHO_DID = (
+)
+WHO_DID = _forms(
     "Who {v} {x}?|who {v} {x}|By whom was {x} {v}?|Which person {v} {x}?|{x} was {v} by whom?|"
     "Do we know who {v} {x}?|Name who {v} {x}."
-).split("|")
-WHO_IS = (
+)
+WHO_IS = _forms(
     "Who is {x}?|who is {x}|Who was {x}?|What does the document say about {x}?|Tell me about {x}.|"
     "What role does {x} have?|What did {x} do?|{x}?"
-).split("|")
-HOW_MANY = (
+)
+HOW_MANY = _forms(
     "How many {x}?|How many {x} are there?|how many {x}|What is the number of {x}?|number of {x}|"
     "How many {x} are mentioned?|How many {x} does the document give?|count of {x}"
-).split("|")
-WHY = (
+)
+WHY = _forms(
     "Why {x}?|why {x}|What is the reason that {x}?|Why is it that {x}?|For what reason {x}?|"
     "Explain why {x}.|How come {x}?|Does it say why {x}?"
-).split("|")
-HOW_TO = (
+)
+HOW_TO = _forms(
     "How do I {x}?|how to {x}|How can I {x}?|How does one {x}?|What must I do to {x}?|"
     "How would you {x}?|Steps to {x}?|I want to {x}. How?|What is the way to {x}?|how do you {x}?"
-).split("|")
-SECTION = (
+)
+SECTION = _forms(
     "What does the section {x} say?|What is said under {x}?|What does the document say about {x}?|"
     "What is the section {x} about?|Summarize the section {x} in a sentence.|{x}|{x}?|"
     "Read me the beginning of {x}.|What comes under the heading {x}?|Explain {x}.|"
     "How does the part on {x} begin?"
-).split("|")
-VALUE = (
+)
+VALUE = _forms(
     "What is the {x}?|what is the {x}|{x}?|{x}|What is given as the {x}?|Give me the {x}.|"
     "Which {x} is stated?|Tell me the {x}.|What does it say for {x}?|How is the {x} given?"
-).split("|")
-WHOLE = (
+)
+WHOLE = _forms(
     "What is this document about?|What is this about?|what is it about|What is the main point?|"
     "Give me the gist.|What is the subject of this document?|What should I know about this?|"
     "tl;dr|What is the most important statement?|What does this text deal with?|"
     "In a nutshell, what is this?|What's this file about?|What are the main points?"
-).split("|")
-PROJECT = (
+)
+PROJECT = _forms(
     "What does this project do?|What is this project about?|what does this repo do?|"
     "What is this codebase for?|What is the purpose of this code?|Explain this repository.|"
     "What does this package do?|What is this library?|Give me an overview of the project.|"
     "What is in this repository?|what is this program for"
-).split("|")
-WHERE_DEFINED = (
-    "Where is {x} defined?|where is {x} defined|Where is {x}?|Find the definition of {x}.|"
-    "Which file defines {x}?|Where can I find {x}?|In which file is {x}?|Show the definition of {x}.|"
-    "Locate {x}.|Where does {x} live?|definition of {x}|where's {x}|{x} is defined where?|"
-    "Which file contains {x}?|Where is {x} implemented?|go to {x}|What line is {x} on?|"
-    "where do I find the code of {x}?|Which module has {x}?|show me {x}"
-).split("|")
-DOES = (
+)
+WHERE_DEFINED = _forms(
+    "Where is {x} defined?|where is {x} defined|Where is {x}?|Find the definition of {x}.|Which "
+    "file defines {x}?|Where can I find {x}?|In which file is {x}?|Show the definition of {x}.|"
+    "Locate {x}.|Where does {x} live?|definition of {x}|where's {x}|{x} is defined where?|Which "
+    "file contains {x}?|Where is {x} implemented?|go to {x}|What line is {x} on?|where do I find "
+    "the code of {x}?|Which module has {x}?|show me {x}"
+)
+DOES = _forms(
     "What does {x} do?|what does {x} do|What is {x} for?|Explain {x}.|What is the purpose of {x}?|"
     "Describe {x}.|How is {x} documented?|What happens in {x}?|Why is there {x}?|"
     "tell me what {x} does|What's {x}?|What is the job of {x}?"
-).split("|")
-RETURNS = (
+)
+RETURNS = _forms(
     "What does {x} return?|what does {x} return|What is the return value of {x}?|"
     "What comes back from {x}?|What is returned by {x}?|return value of {x}|"
     "What do I get from {x}?|Which value does {x} give back?"
-).split("|")
-ARGUMENTS = (
+)
+ARGUMENTS = _forms(
     "What arguments does {x} take?|What are the parameters of {x}?|signature of {x}|"
     "How do I call {x}?|Which parameters does {x} have?|What is the signature of {x}?|"
     "what can I pass to {x}?|arguments of {x}"
-).split("|")
-INHERITS = (
+)
+INHERITS = _forms(
     "What does {x} inherit from?|What is the base class of {x}?|Which class does {x} extend?|"
     "parent class of {x}|What is {x} derived from?|superclass of {x}?"
-).split("|")
-CONSTANT = (
+)
+CONSTANT = _forms(
     "What is the value of {x}?|What is {x}?|what is {x} set to|Where is {x} set?|value of {x}|"
     "What is the default of {x}?|Which value does {x} have?|Where is {x} defined?"
-).split("|")
-CALLED = (
+)
+CALLED = _forms(
     "Where is {x} called?|Where is {x} used?|Who calls {x}?|Which lines call {x}?|usages of {x}|"
     "Find the calls of {x}.|where do we use {x}?|Show where {x} is called."
-).split("|")
-HANDLES = (
+)
+HANDLES = _forms(
     "Which file handles {x}?|Where is the code for {x}?|Which module is about {x}?|"
     "which file deals with {x}?|Where is {x} handled?|What part of the code does {x}?|"
     "Where do I look for {x}?|which module is responsible for {x}?"
-).split("|")
+)
 
 
 def ask(rng: random.Random, forms: list[str], quotes: list[Quote], kind: str, **slots: str) -> Ask:

@@ -205,15 +205,15 @@ def handles(code: CodeReading, rng: random.Random) -> Iterator[Ask]:
     parts = list(by_part.values())
     rng.shuffle(parts)
     for lines in parts:
-        line = first_description(lines)
-        if line is None or line.indent or line.language not in _CODE:
+        first = first_description(lines)
+        if first is None or first.indent or first.language not in _CODE:
             continue
-        tokens = content_words(line.quote.text)
+        tokens = content_words(first.quote.text)
         rare = [word for word in tokens if code.reading.vocabulary[word] <= 6 and len(word) > 3]
         if len(rare) >= 2:
             at = rng.randrange(len(rare) - 1)
             topic = " ".join(rare[at : at + 2])
-            quote = description_quote(code.reading.lines, line.number)
+            quote = description_quote(code.reading.lines, first.number)
             yield ask(rng, asking.HANDLES, [quote], "code handles", x=topic)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ _DATE = re.compile(
 _NAME = r"[A-Z][\w.'-]+(?: (?:of |the |de |van )?[A-Z][\w.'-]+)*"
 _ENTITY = re.compile(rf"(?<![.!?] )(?<!^)\b{_NAME}")
 _DEFINED = re.compile(
-    r"^(?:The |An? )?([A-Za-z`][\w`'\-./]*(?: [\w`'\-./]+){0,4}?) (is|are|means|refers to|describes) "
+    r"^(?:The |An? )?([A-Za-z`][\w`'\-./]*(?: [\w`'\-./]+){0,4}?) "
+    r"(is|are|means|refers to|describes) "
     r"(?:an?|the|used|one|any|not|when|where|that|to)\b"
 )
 _PASSIVE = re.compile(
@@ -40,10 +42,12 @@ _REASON = re.compile(
 _PURPOSE = re.compile(r"^To ([a-z]+ [^,]{5,60}), [a-z]+")
 _GERUND = re.compile(r"^([A-Z][a-z]+)ing ((?:\w+[ -]?){1,6})$")
 _VALUE = re.compile(r"^(?:- )?([A-Z][A-Za-z ()/-]{2,40}): (\S.{1,180})$")
-_BAD_SUBJECTS = frozenset(
+_SUBJECTS_LEFT_OUT = (
     "it this that these those there he she they we you i what which here who one each all both "
-    "such another some many most as if when while since for in on at by with from to my our his her their its your".split()
+    "such another some many most as if when while since for in on at by with from to my our his "
+    "her their its your"
 )
+_BAD_SUBJECTS = frozenset(_SUBJECTS_LEFT_OUT.split())
 
 Finder = Callable[[Reading, random.Random], Iterator[Ask]]
 
@@ -102,7 +106,7 @@ def terms(reading: Reading, rng: random.Random) -> Iterator[Ask]:
         tokens = re.findall(r"[A-Za-z][\w'-]*", item.quote.text)
         pairs = [
             f"{a} {b}"
-            for a, b in zip(tokens, tokens[1:], strict=False)
+            for a, b in itertools.pairwise(tokens)
             if not {a.lower(), b.lower()} & STOP_WORDS and len(a) > 3 and len(b) > 3
         ]
         singles = [t for t in tokens if len(t) > 6 and reading.vocabulary[t.lower()] == 1]

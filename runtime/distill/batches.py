@@ -87,7 +87,7 @@ class TaskRows:
     def batch(self, length: int, count: int) -> Batch:
         """The next `count` rows of this process; the order is common to all processes."""
         ids, weights = self.arrays[length]
-        picked = []
+        picked: list[int] = []
         while len(picked) < count * self.world:
             order = self.orders.get(length)
             if not order:

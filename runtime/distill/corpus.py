@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from runtime.distill.sources import SOURCES, Source
 
@@ -37,13 +38,48 @@ class Text:
 class _PageReader(html.parser.HTMLParser):
     """Turns a documentation page into text with `#` headings; navigation is left out."""
 
-    SKIPPED = {"script", "style", "nav", "header", "footer", "aside", "title", "svg", "button"}
+    SKIPPED: ClassVar = {
+        "script",
+        "style",
+        "nav",
+        "header",
+        "footer",
+        "aside",
+        "title",
+        "svg",
+        "button",
+    }
     SKIPPED_CLASSES = re.compile(
         r"sidebar|related|footer|navheader|navfooter|headerlink|breadcrumb|toctree|\btoc\b|navbar|"
         r"search|menu|srclink|since|anchor"
     )
-    VOID = {"br", "img", "hr", "meta", "link", "input", "col", "wbr", "source", "area", "base"}
-    BLOCKS = {"p", "div", "li", "tr", "dt", "dd", "section", "table", "ul", "ol", "dl", "pre"}
+    VOID: ClassVar = {
+        "br",
+        "img",
+        "hr",
+        "meta",
+        "link",
+        "input",
+        "col",
+        "wbr",
+        "source",
+        "area",
+        "base",
+    }
+    BLOCKS: ClassVar = {
+        "p",
+        "div",
+        "li",
+        "tr",
+        "dt",
+        "dd",
+        "section",
+        "table",
+        "ul",
+        "ol",
+        "dl",
+        "pre",
+    }
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -59,7 +95,7 @@ class _PageReader(html.parser.HTMLParser):
             return
         names = dict(attrs)
         marks = f"{names.get('class') or ''} {names.get('role') or ''} {names.get('id') or ''}"
-        skip = tag in self.SKIPPED or bool(self.SKIPPED_CLASSES.search(marks)) and tag != "body"
+        skip = tag in self.SKIPPED or (tag != "body" and bool(self.SKIPPED_CLASSES.search(marks)))
         self.stack.append((tag, skip))
         self.skipping += skip
         self.in_pre += tag == "pre"
@@ -125,6 +161,7 @@ def _tar_members(stream: io.BytesIO) -> Iterator[tuple[str, bytes]]:
 
 
 def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files of a .deb, a wheel or a tar archive."""
     if path.suffix == ".deb":
         yield from _deb_members(path)
     elif path.suffix == ".whl":
@@ -159,7 +196,7 @@ def _is_wanted(source: Source, name: str) -> bool:
     if source.kind == "code":
         skip = re.search(r"(^|/)(tests?|testing|vendor|_vendor|node_modules|dist|locale)/", low)
         return low.endswith(CODE_SUFFIXES) and not skip and ".min." not in low
-    suffixes = (".html", ".htm")
+    suffixes: tuple[str, ...] = (".html", ".htm")
     if source.kind == "prose":
         suffixes += (".txt", ".txt.gz", ".md")
     return low.endswith(suffixes) and "license" not in low and "readme" not in low

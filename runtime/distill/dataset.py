@@ -91,9 +91,9 @@ class Encoder:
         return (ids, weights) if ids else None
 
 
-def make_rows(maker: ExampleMaker, encoder: Encoder, length: int, count: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+def make_rows(maker: ExampleMaker, encoder: Encoder, length: int, count: int) -> list[np.ndarray]:
     """`count` rows as (ids, weights) arrays [2, length]."""
-    rows: list[np.ndarray] = []  # type: ignore[type-arg]
+    rows: list[np.ndarray] = []
     factor = 0.86
     while len(rows) < count:
         reserve = min(700, length // 4)
@@ -126,7 +126,7 @@ def work(job: Job) -> int:
     return total
 
 
-def encode_texts(numbers: Sequence[int]) -> np.ndarray:  # type: ignore[type-arg]
+def encode_texts(numbers: Sequence[int]) -> np.ndarray:
     """The running text of some texts, each ended by `<|endoftext|>`."""
     shared = _shared[0]
     pieces: list[int] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from runtime.distill.scan import scan_with_state
 from runtime.distill.student import Student, attention_post, attention_pre, mamba_post, mamba_pre
@@ -25,7 +25,7 @@ class State:
 def prefill(student: Student, ids: Tensor) -> tuple[Tensor, State]:
     """ids [l] -> the last token's normalized state [1, d], and the state to go on from."""
     config = student.config
-    x = F.embedding(ids, student.embedding)
+    x = functional.embedding(ids, student.embedding)
     layers = []
     for index in range(config.layers):
         ff = student.feed_forward_weights(index)
@@ -39,7 +39,9 @@ def prefill(student: Student, ids: Tensor) -> tuple[Tensor, State]:
         flat = mamba_pre(x, pre, student.past(1, len(ids)))
         gated, ssm = scan_with_state(*_scan_inputs(flat, A, D, bias))
         before = rms_norm(x[-config.conv + 1 :], pre[0]) @ pre[1][: config.inner].to(x.dtype).t()
-        conv = F.pad(before.t(), (config.conv - 1 - len(before), 0))[None]  # [1, e, conv-1]
+        conv = functional.pad(before.t(), (config.conv - 1 - len(before), 0))[
+            None
+        ]  # [1, e, conv-1]
         (out,) = student.layer_weights(index, "mamba.out_proj.weight")
         x = mamba_post(x, gated[0], out, ff)
         layers.append((conv, ssm))
@@ -59,18 +61,18 @@ def _mamba_step(
     norm, in_proj, taps, conv_bias, x_proj, dt_norm, b_norm, c_norm, dt_proj = pre
     dtype, e, r = x.dtype, student.config.inner, student.config.dt_rank
     n = student.config.state
-    both = F.linear(rms_norm(x, norm), in_proj.to(dtype))
+    both = functional.linear(rms_norm(x, norm), in_proj.to(dtype))
     window = torch.cat([conv, both[:, :e, None]], -1)
-    u = F.silu((window * taps.to(dtype)[:, 0]).sum(-1) + conv_bias.to(dtype))
-    low = F.linear(u, x_proj.to(dtype))
-    step = F.linear(rms_norm(low[:, :r], dt_norm), dt_proj.to(dtype)).float() + bias
-    step = F.softplus(step)
+    u = functional.silu((window * taps.to(dtype)[:, 0]).sum(-1) + conv_bias.to(dtype))
+    low = functional.linear(u, x_proj.to(dtype))
+    step = functional.linear(rms_norm(low[:, :r], dt_norm), dt_proj.to(dtype)).float() + bias
+    step = functional.softplus(step)
     B = rms_norm(low[:, r : r + n], b_norm).float()
     C = rms_norm(low[:, r + n :], c_norm).float()
     entering = (step * u.float())[..., None] * B[:, None]
     ssm = torch.exp(step[..., None] * A) * ssm + entering
     y = (ssm * C[:, None]).sum(-1) + D * u.float()
-    return (y * F.silu(both[:, e:].float())).to(dtype), window[:, :, 1:], ssm
+    return (y * functional.silu(both[:, e:].float())).to(dtype), window[:, :, 1:], ssm
 
 
 def stack_states(states: list[State], room: int) -> list[tuple[Tensor, Tensor]]:
@@ -80,7 +82,7 @@ def stack_states(states: list[State], room: int) -> list[tuple[Tensor, Tensor]]:
     for parts in zip(*(state.layers for state in states), strict=True):
         if parts[0][0].dim() == 4:
             padded = [
-                tuple(F.pad(item, (0, 0, 0, longest - item.shape[2])) for item in pair)
+                tuple(functional.pad(item, (0, 0, 0, longest - item.shape[2])) for item in pair)
                 for pair in parts
             ]
             stacked.append(
@@ -109,7 +111,7 @@ def decode_step(
             first[rows, :, lengths] = k[:, :, 0]
             second[rows, :, lengths] = v[:, :, 0]
             grouped = q.reshape(batch, first.shape[1], -1, HEAD_DIM)
-            mixed = F.scaled_dot_product_attention(grouped, first, second, attn_mask=mask)
+            mixed = functional.scaled_dot_product_attention(grouped, first, second, attn_mask=mask)
             x = attention_post(x, mixed.reshape(batch, -1), weights[4], ff)
             continue
         y, conv, ssm = _mamba_step(student, index, x, first, second)
@@ -153,7 +155,7 @@ def _generate_batch(
         if step % 16 == 15 and bool(done.all()):
             break
         mask = (places <= lengths[:, None])[:, None, None]
-        x = F.embedding(token, student.embedding)
+        x = functional.embedding(token, student.embedding)
         last = decode_step(student, x, layers, lengths, mask)
         lengths = lengths + 1
     rows = out.tolist()
@@ -163,7 +165,7 @@ def _generate_batch(
 @torch.no_grad()
 def prefill_hidden(student: Student, ids: Tensor) -> Tensor:
     """ids [l] -> the normalized states of all tokens [l, d], without compiled pieces."""
-    x = F.embedding(ids, student.embedding)
+    x = functional.embedding(ids, student.embedding)
     for index in range(student.config.layers):
         x = student.layer(index, x, 1)
     return student.finish(x)

@@ -20,11 +20,12 @@ _LANGUAGES = {
     "md": "markdown",
     "rst": "rst",
 }
-_NAMES = (
+_STEMS = (
     "report paper thesis handbook manual guide notes minutes contract policy survey study review "
-    "proposal specification invoice article chapter lecture memo brief plan audit overview appendix "
-    "annual-report user-guide white_paper final_draft meeting-notes requirements design"
-).split()
+    "proposal specification invoice article chapter lecture memo brief plan audit overview "
+    "appendix annual-report user-guide white_paper final_draft meeting-notes requirements design"
+)
+_NAMES = _STEMS.split()
 _FOLDERS = ["", "", "", "docs/", "papers/", "reports/2024/", "Downloads/", "inbox/", "./", "a/b/"]
 
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runtime.distill import facts
+from runtime.distill.asking import WHERE_DEFINED, ask
 from runtime.distill.asks_code import CodeReading, code_asks, undefined
 from runtime.distill.asks_prose import prose_asks
-from runtime.distill.asking import WHERE_DEFINED, ask
 from runtime.distill.corpus import Text, find_archive, load, read_members, tidy
 from runtime.distill.dataset import Encoder
 from runtime.distill.documents import cut_at_line, wrap

@@ -6,15 +6,17 @@ import argparse
 import json
 import logging
 import math
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
+from runtime import Engine
 from runtime.distill import evalset
+from runtime.distill.answering import answer_for
 from runtime.distill.corpus import load
 from runtime.distill.decode import generate, prefill_hidden
 from runtime.distill.evalset import Item
@@ -30,18 +32,16 @@ logger = logging.getLogger(__name__)
 MAX_NEW, STOP = 640, 2
 
 
-def _token_loss(hidden: Tensor, embedding: Tensor, labels: Tensor) -> float:
-    logits = (hidden[:-1] @ embedding.t()).float()
-    return float(F.cross_entropy(logits, labels))
+States = Callable[[Tensor], Tensor]
+"""Token ids [l] -> logits [l, v]."""
 
 
 @torch.no_grad()
 def perplexities(
-    student: Student, teacher: Teacher | None, corpus: Path, tokenizer: Path, rows: int, length: int
+    ours: States, teacher: States, corpus: Path, tokenizer: Path, rows: int, length: int
 ) -> dict[str, dict[str, float]]:
-    """Perplexity of both on held-out text of each kind."""
+    """Perplexity of both on held-out text of each kind, and by how much ours is higher."""
     encoding = read_encoding(tokenizer)
-    device = student.embedding.device
     texts = load(corpus)
     result = {}
     for kind in ("prose", "docs", "code"):
@@ -50,61 +50,87 @@ def perplexities(
             if text.kind == kind and len(ids) < rows * length * 6:
                 ids += [*encoding.encode_ordinary(text.text[:8000]), 0]
         picked = np.random.default_rng(0).permutation(max(1, len(ids) // length))[:rows]
-        sums = {"student": 0.0, "teacher": 0.0}
+        losses = []
         for at in picked:
-            row = torch.tensor(ids[at * length : (at + 1) * length], device=device)
-            sums["student"] += _token_loss(prefill_hidden(student, row), student.embedding, row[1:])
-            if teacher is not None:
-                hidden = teacher.forward(row[None])[0]
-                sums["teacher"] += _token_loss(hidden, teacher.embedding, row[1:])
-        means = {name: math.exp(total / len(picked)) for name, total in sums.items()}
-        result[kind] = {**means, "over": means["student"] / means["teacher"] - 1}
+            row = torch.tensor(ids[at * length : (at + 1) * length])
+            both = [
+                float(functional.cross_entropy(model(row)[:-1].float().cpu(), row[1:]))
+                for model in (ours, teacher)
+            ]
+            losses.append(both)
+        nano, base = (math.exp(float(mean)) for mean in np.mean(losses, 0))
+        result[kind] = {"nano": nano, "teacher": base, "over": nano / base - 1}
     return result
 
 
-def answer_all(
-    student: Student, items: list[Item], tokenizer: Path, world: World, out: Path, batch: int
-) -> tuple[list[str], list[list[int]]]:
+def read_teacher(path: Path, device: torch.device, dtype: torch.dtype) -> States:
+    """The teacher's logits."""
+    teacher = Teacher(unpermute_rope(read_gguf(path).tensors), 30, device, dtype)
+    return lambda row: teacher.forward(row[None].to(device))[0] @ teacher.embedding.t()
+
+
+def shared_answers(
+    student: Student, items: Sequence[Item], world: World, out: Path, batch: int
+) -> dict[int, list[int]]:
     """Greedy answers to all items, shared among the processes through files."""
-    encoding = read_encoding(tokenizer)
     mine = list(range(world.rank, len(items), world.size))
     made = generate(student, [items[i].ids for i in mine], MAX_NEW, STOP, batch)
     (out / f"answers.{world.rank}.json").write_text(json.dumps(dict(zip(mine, made, strict=True))))
     world.barrier()
-    ids: list[list[int]] = [[] for _ in items]
+    answers: dict[int, list[int]] = {}
     for rank in range(world.size):
-        for index, tokens in json.loads((out / f"answers.{rank}.json").read_text()).items():
-            ids[int(index)] = tokens
-    return [encoding.decode(tokens) for tokens in ids], ids
+        read = json.loads((out / f"answers.{rank}.json").read_text())
+        answers |= {int(number): ids for number, ids in read.items()}
+    return answers
+
+
+def report(
+    args: argparse.Namespace, items: Sequence[Item], made: dict[int, list[int]], ours: States
+) -> None:
+    """Scores the answers and writes the table and all answers."""
+    encoding = read_encoding(args.tokenizer)
+    chosen = sorted(made)
+    answers = [encoding.decode(made[number]) for number in chosen]
+    scored = score([items[n] for n in chosen], answers, [made[n] for n in chosen], MAX_NEW)
+    table: dict[str, object] = dict(scored)
+    if args.corpus is not None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        teacher = read_teacher(args.teacher, device, dtype)
+        table["perplexity"] = perplexities(
+            ours, teacher, args.corpus, args.tokenizer, args.rows, 2048
+        )
+    (args.out / f"{args.name}.json").write_text(json.dumps(table, indent=1))
+    samples = [
+        {"kind": items[n].kind, "task": items[n].task, "expected": items[n].expected, "answer": a}
+        for n, a in zip(chosen, answers, strict=True)
+    ]
+    (args.out / f"{args.name}.samples.json").write_text(json.dumps(samples, indent=1))
+    for name, value in table.items():
+        logger.info("%s %s: %s", args.name, name, value)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluates one checkpoint and writes `<name>.json` and `<name>.samples.json`."""
+    """An exported directory runs in the runtime's engine, a checkpoint in the trainer's decoder."""
+    items = evalset.read(args.items)[:: args.every]
+    if args.checkpoint.is_dir():
+        engine = Engine.load(args.checkpoint)
+        log = args.out / f"{args.name}.answers.jsonl"
+        made = answer_for(engine, items, log, max_new=MAX_NEW, stop=STOP, limit_s=args.limit_s)
+        report(args, items, made, lambda row: engine.score(row.tolist()))
+        return
     world = World()
-    started = time.monotonic()
     dtype = torch.bfloat16 if world.device.type == "cuda" else torch.float32
     student = load_student(args.checkpoint, args.teacher, world.device, dtype)
     student.quantize = not args.unquantized
     student.refresh()
-    items = evalset.read(args.items)[:: args.every]
-    answers, ids = answer_all(student, items, args.tokenizer, world, args.out, args.batch)
+    made = shared_answers(student, items, world, args.out, args.batch)
+
+    def logits(row: Tensor) -> Tensor:
+        return prefill_hidden(student, row.to(world.device)) @ student.embedding.t()
+
     if world.is_first:
-        table: dict[str, object] = dict(score(items, answers, ids, MAX_NEW))
-        if args.corpus is not None:
-            weights = unpermute_rope(read_gguf(args.teacher).tensors)
-            teacher = Teacher(weights, student.config.layers, world.device, dtype)
-            table["perplexity"] = perplexities(
-                student, teacher, args.corpus, args.tokenizer, args.rows, 2048
-            )
-        (args.out / f"{args.name}.json").write_text(json.dumps(table, indent=1))
-        samples = [
-            {"kind": item.kind, "task": item.task, "expected": item.expected, "answer": answer}
-            for item, answer in zip(items, answers, strict=True)
-        ]
-        (args.out / f"{args.name}.samples.json").write_text(json.dumps(samples, indent=1))
-        for name, value in table.items():
-            logger.info("%s %s: %s", args.name, name, value)
-        logger.info("%s: %d prompts, %.0f s", args.name, len(items), time.monotonic() - started)
+        report(args, items, made, logits)
     world.close()
 
 
@@ -120,6 +146,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--name", default="evaluation")
     parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--limit-s", type=float, default=1e9, help="stop answering after this")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--unquantized", action="store_true")

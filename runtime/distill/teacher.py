@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 HEADS, KV_HEADS, HEAD_DIM, HIDDEN, EPS, ROPE_THETA = 9, 3, 64, 576, 1e-5, 1e5
 _PER_LAYER = (
@@ -49,27 +49,31 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention: q [b, h, l, p], k and v [b, g, l, p] -> [b, l, h * p]."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    out = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     return out.transpose(1, 2).reshape(q.shape[0], q.shape[2], -1)
 
 
 def swiglu(x: Tensor, norm: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """x plus its feed-forward."""
     n = rms_norm(x, norm)
-    return x + F.linear(F.silu(F.linear(n, gate)) * F.linear(n, up), down)
+    return x + functional.linear(
+        functional.silu(functional.linear(n, gate)) * functional.linear(n, up), down
+    )
 
 
 def qkv(x: Tensor, w: list[Tensor], cos: Tensor, sin: Tensor, batch: int) -> list[Tensor]:
     """x [b*l, d] -> queries, keys, values [b, heads, l, p], rotated."""
     n = rms_norm(x, w[0])
-    split = [F.linear(n, m).view(batch, -1, m.shape[0] // HEAD_DIM, HEAD_DIM) for m in w[1:4]]
+    split = [
+        functional.linear(n, m).view(batch, -1, m.shape[0] // HEAD_DIM, HEAD_DIM) for m in w[1:4]
+    ]
     q, k, v = (part.transpose(1, 2) for part in split)
     return [_rotate(q, cos, sin), _rotate(k, cos, sin), v]
 
 
 def close_block(x: Tensor, mixed: Tensor, w: list[Tensor]) -> tuple[Tensor, Tensor]:
     """The attention block's output [t, d] and the layer's output [t, d]."""
-    attended = F.linear(mixed, w[4])
+    attended = functional.linear(mixed, w[4])
     return attended, swiglu(x + attended, w[5], w[6], w[7], w[8])
 
 
@@ -125,7 +129,7 @@ class Teacher:
     @torch.no_grad()
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """ids [b, l] -> normalized final states [b*l, d] and each layer's output."""
-        x = F.embedding(ids.reshape(-1), self.embedding)
+        x = functional.embedding(ids.reshape(-1), self.embedding)
         hidden = []
         for index in range(len(self.layers)):
             x = self.layer(index, x, ids.shape[0]).hidden

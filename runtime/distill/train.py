@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from runtime.distill import losses
 from runtime.distill.batches import Batch, TaskRows, TextRows, copying_batch
@@ -131,7 +131,7 @@ class Trainer:
         self.student.refresh()
         return norm
 
-    def to_device(self, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    def to_device(self, array: np.ndarray) -> Tensor:
         """Token ids on the device."""
         return torch.from_numpy(array).to(self.world.device, non_blocking=True)
 
@@ -143,13 +143,13 @@ class Trainer:
         while (share := clock.tick()) < 1 and meter.step < plan.max_steps:
             self.set_rate(optimizer, meter.step, share, 0.1)
             ids = self.to_device(text.with_repeats(count, plan.text_length, 0.15))
-            x = F.embedding(ids.reshape(-1), self.teacher.embedding)
+            x = functional.embedding(ids.reshape(-1), self.teacher.embedding)
             errors = []
             for index in range(self.config.layers):
                 traced = self.teacher.layer(index, x, count)
                 output = self.student.mixer_output(index, x, count)
                 loss = self.floored_error(output, traced.attended)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 errors.append(loss.detach())
                 x = traced.hidden
             norm = self.update(optimizer)
@@ -171,7 +171,7 @@ class Trainer:
             error = torch.stack(errors).mean()
             loss = loss + alignment * error
             parts["error"] = error.detach()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return parts
 
     def distil(self, text: TextRows) -> None:
@@ -210,7 +210,7 @@ class Trainer:
                 weights = batch.weights.to(self.world.device, non_blocking=True)
                 hidden = self.student.forward(ids)
                 loss = losses.answer_loss(hidden, ids, weights, self.student.embedding)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 parts = {kind: loss.detach()}
             norm = self.update(optimizer)
             meter.add(ids.numel(), parts | {"norm": norm})

@@ -6,7 +6,6 @@ What the model says is noise; what is tested is everything around it.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -248,4 +247,4 @@ def test_hostile_bytes_never_give_a_traceback(here, model, tmp_path):
         assert "Traceback" not in run.stderr
         assert "internal" not in run.stderr
         assert "\x1b" not in run.stdout + run.stderr
-        os.unlink(tmp_path / name)
+        (tmp_path / name).unlink()

@@ -62,7 +62,7 @@ def data(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.writelines(json.dumps(asdict(text)) + "\n" for text in texts())
     dataset.prepare(folder / "corpus.jsonl.xz", tokenizer, folder / "tasks")
     dataset.encode_texts(range(32)).tofile(folder / "text.u16")
-    dataset.work(dataset.Job(0, {2048: 3}, seed=5))
+    dataset.work(dataset.Job(0, {1024: 3}, seed=5))
     return folder
 
 
@@ -76,11 +76,12 @@ def trainer() -> Trainer:
 
 
 def test_rows_hold_answers_that_end(data: Path, tokenizer: Path) -> None:
-    rows = np.load(next((data / "tasks").glob("2048.*.npz")))
+    rows = np.load(next((data / "tasks").glob("1024.*.npz")))
     encoding = tokens.read_encoding(tokenizer)
     for ids, weights in zip(rows["ids"], rows["weights"], strict=True):
         answers = "".join(
-            encoding.decode([token]) if weight else "" for token, weight in zip(ids, weights)
+            encoding.decode([token]) if weight else ""
+            for token, weight in zip(ids, weights, strict=True)
         )
         assert answers.endswith("<|im_end|>")
         assert answers.startswith(("- ", "Not found"))
@@ -93,7 +94,7 @@ def test_stages_run_and_lower_their_loss(
     trainer.align(text)
     trainer.distil(text)
     before = {name: value.clone() for name, value in trainer.student.parameters.items()}
-    trainer.plan = replace(trainer.plan, tokens=2048, copying_share=0.0, language_every=2)
+    trainer.plan = replace(trainer.plan, tokens=1024, copying_share=0.0, language_every=2)
     trainer.learn_tasks(text, TaskRows(data / "tasks", 0, 0, 1))
     moved = [n for n, v in trainer.student.parameters.items() if not torch.equal(v, before[n])]
     assert len(moved) > 0.9 * len(before)
