@@ -71,6 +71,22 @@ class JambaConfig:
         """How many layers mix by `mixer`."""
         return sum(kind.mixer == mixer for kind in self.layer_kinds)
 
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers a checkpoint of this shape holds."""
+        d, e, f = self.hidden_size, self.mamba_inner_size, self.intermediate_size
+        n, r = self.mamba_d_state, self.mamba_dt_rank
+        conv = e * (self.mamba_d_conv + self.mamba_conv_bias)
+        mamba = 3 * d * e + conv + e * (r + 2 * n) + e * (r + 1) + (r + 2 * n) + e * (n + 1)
+        mamba += self.mamba_proj_bias * (2 * e + d)
+        attention = 2 * d * d + 2 * d * self.num_kv_heads * self.head_dim
+        total = self.vocab_size * d * (1 if self.tie_word_embeddings else 2) + d
+        for kind in self.layer_kinds:
+            experts = self.num_experts if kind.feed_forward == "moe" else 1
+            total += 2 * d + (attention if kind.mixer == "attention" else mamba)
+            total += 3 * d * f * experts + (experts * d if experts > 1 else 0)
+        return total
+
     @classmethod
     def from_json(cls, path: str | Path) -> JambaConfig:
         """Reads config.json (or the directory that holds it); raises ConfigError."""

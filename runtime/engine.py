@@ -141,7 +141,8 @@ class Engine:
         """Continues from `logits`, one token a step, until a stop id or `params.max_tokens`.
 
         `stop_ids` defaults to the config's; `prompt_ids` count as seen by the repetition
-        penalty; `forbid` names ids that may not come next.  Every token that is given out has been read into the cache, but for the stop.
+        penalty; `forbid` names ids that may not come next.  Every token that is given out has
+        been read into the cache, but for the stop.
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)

@@ -7,13 +7,9 @@ because importing huggingface_hub's own reader takes half a second.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from runtime.errors import ModelError
 
 INDEX = "model.safetensors.index.json"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -79,20 +75,3 @@ def missing_files(path: Path) -> str | None:
     if not absent:
         return None
     return f"{len(absent)} of {len(expected)} weight files are missing, such as {absent[0]}"
-
-
-def count_parameters(path: Path) -> int:
-    """Parameters of a checkpoint, from the headers of its weight files; raises ModelError."""
-    total = 0
-    for file in weight_files(path):
-        try:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                if length > 100_000_000:
-                    raise ValueError("its header is too long")
-                header: dict[str, Any] = json.loads(stream.read(length))
-                tensors = (item for key, item in header.items() if key != "__metadata__")
-                total += sum(math.prod(item["shape"]) for item in tensors)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{file}: not readable as safetensors: {error}") from error
-    return total

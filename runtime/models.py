@@ -39,11 +39,13 @@ class ModelEntry:
     state_bytes: int
     gated: bool = False
     note: str = ""
+    weights_in_memory: int | None = None  # where they are not held as they are on disk
 
     def memory_bytes(self, context: int | None = None) -> int:
-        """Weights as they are on disk, KV cache and state of `context` tokens; no workspace."""
+        """Weights, KV cache and state of `context` tokens; no workspace."""
         tokens = self.context if context is None else context
-        return self.bytes + self.kv_bytes_per_token * tokens + self.state_bytes
+        weights = self.bytes if self.weights_in_memory is None else self.weights_in_memory
+        return weights + self.kv_bytes_per_token * tokens + self.state_bytes
 
 
 def _mini(name: str, repo: str, *, open_licence: bool = False, note: str = "") -> ModelEntry:
@@ -148,16 +150,21 @@ def describe(name: str, path: Path, licence: str = "") -> ModelEntry:
     """An entry for any model directory, computed from its config.json; raises ModelError."""
     config = JambaConfig.from_json(path)
     channels = config.mamba_inner_size
-    mamba_bytes = channels * (4 * config.mamba_d_state + 2 * (config.mamba_d_conv - 1))
+    # Our own schemes are for CPUs: held in 16 bits, with activations in 32.
+    packed = config.quantization is not None and config.quantization.get("quant_method") == "jamba"
+    activation = 4 if packed else 2
+    mamba_bytes = channels * (4 * config.mamba_d_state + activation * (config.mamba_d_conv - 1))
+    kv_numbers = 2 * config.count("attention") * config.num_kv_heads * config.head_dim
     return ModelEntry(
         name=name,
         repo_id=None,
-        parameters=hub.count_parameters(path),
+        parameters=config.parameter_count,
         licence=licence,
         context=config.max_context,
         bytes=hub.weight_bytes(path),
-        kv_bytes_per_token=4 * config.count("attention") * config.num_kv_heads * config.head_dim,
+        kv_bytes_per_token=activation * kv_numbers,
         state_bytes=config.count("mamba") * mamba_bytes,
+        weights_in_memory=2 * config.parameter_count if packed else None,
     )
 
 

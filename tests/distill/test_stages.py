@@ -16,7 +16,7 @@ from runtime.distill.batches import TaskRows, TextRows, copying_batch
 from runtime.distill.decode import generate
 from runtime.distill.initialize import initial_tensors
 from runtime.distill.parallel import World
-from runtime.distill.scoring import bullets, loops, rouge
+from runtime.distill.scoring import bullets, loops, plain, rouge
 from runtime.distill.student import Student, StudentConfig
 from runtime.distill.train import Plan, Trainer
 from tests.distill.corpus_texts import texts
@@ -145,7 +145,9 @@ def test_copying_rows_repeat_what_came_before(data: Path) -> None:
 
 def test_scoring() -> None:
     assert bullets("- One two. [p. 3]\nplain") == [("One two.", "[p. 3]"), ("plain", "")]
-    assert loops([1, 2, 3, 4] * 10, 100)
-    assert not loops(list(range(40)), 100)
+    assert loops("- the same words again [p. 1]\n" * 6, 60, 100)
+    assert loops("- one that never ends [p. 1]", 100, 100)
+    assert not loops("- one two three four five [p. 1]\n- six seven eight nine ten [p. 1]", 30, 100)
+    assert plain("// Reads it.") == plain('"""Reads it."""') == "Reads it."
     assert rouge("a b c", "a b c") == (1.0, 1.0, 1.0)
     assert rouge("a b c", "d e f") == (0.0, 0.0, 0.0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 from runtime.config import JambaConfig
 from runtime.errors import ConfigError
+from tests.helpers import GOLDEN, GOLDEN_NAMES
 
 COMMON = {
     "model_type": "jamba", "vocab_size": 65536, "hidden_act": "silu", "mamba_d_state": 16,
@@ -42,21 +44,6 @@ TINY = V01 | {
 }  # fmt: skip
 
 
-def parameters(config: JambaConfig) -> int:
-    """The count of parameters that the config implies."""
-    d, e, f = config.hidden_size, config.mamba_inner_size, config.intermediate_size
-    n, r, p = config.mamba_d_state, config.mamba_dt_rank, config.head_dim
-    mamba = d * 2 * e + e * (config.mamba_d_conv + 1) + e * (r + 2 * n) + r * e + e
-    mamba += r + 2 * n + e * n + e + e * d
-    attention = 2 * d * d + 2 * d * config.num_kv_heads * p
-    total = config.vocab_size * d * (1 if config.tie_word_embeddings else 2) + d
-    for kind in config.layer_kinds:
-        total += 2 * d + (attention if kind.mixer == "attention" else mamba)
-        experts = config.num_experts if kind.feed_forward == "moe" else 1
-        total += 3 * d * f * experts + (config.num_experts * d if experts > 1 else 0)
-    return total
-
-
 @pytest.mark.parametrize(
     ("values", "count", "attention"),
     [
@@ -69,11 +56,18 @@ def parameters(config: JambaConfig) -> int:
 )
 def test_released_shapes_have_their_published_parameter_counts(values, count, attention):
     config = JambaConfig.from_dict(values)
-    assert parameters(config) == count
+    assert config.parameter_count == count
     kinds = config.layer_kinds
     assert [i for i, kind in enumerate(kinds) if kind.mixer == "attention"] == attention
     moe = [i for i, kind in enumerate(kinds) if kind.feed_forward == "moe"]
     assert moe == ([] if config.num_experts == 1 else list(range(1, config.num_layers, 2)))
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_the_count_of_parameters_is_that_of_the_files(name):
+    files = (GOLDEN / name).glob("model*.safetensors")
+    stored = sum(tensor.numel() for file in files for tensor in load_file(file).values())
+    assert JambaConfig.from_json(GOLDEN / name).parameter_count == stored
 
 
 def test_stop_ids_of_every_spelling():

@@ -1,0 +1,91 @@
+"""The embedded model through the real command: what it says is in the document, and true of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.models import ASSETS
+
+REPORT = Path(__file__).parents[2] / "docs" / "reading-long-documents.pdf"
+
+LETTERS = """\
+The harbour office keeps the log of every ship that enters the bay.
+Repairs of the north pier began in spring and were paid from the reserve.
+{fact}
+The council meets on the first Monday of each month in the old customs house.
+Complaints about noise are answered within ten working days.
+Fishing permits are renewed at the counter on the ground floor.
+"""
+FACT = "The vault under the lighthouse opens with the code 7F3K9Q."
+
+
+def ask(here, path: Path, question: str) -> dict:
+    done = here("ask", str(path), question, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def letters(tmp_path):
+    path = tmp_path / "letters.txt"
+    path.write_text(LETTERS.format(fact=FACT))
+    return path
+
+
+def test_a_planted_fact_is_found_and_quoted_where_it_stands(here, letters):
+    result = ask(here, letters, "Which code opens the vault under the lighthouse?")
+    assert FACT in result["answer"]
+    assert [(r["found_at"], r["verified"]) for r in result["references"]] == [
+        ("letters.txt:3", True)
+    ]
+
+
+def test_what_is_not_in_the_document_is_not_found(here, tmp_path):
+    path = tmp_path / "letters.txt"
+    path.write_text(LETTERS.format(fact="The lighthouse is painted every second year."))
+    result = ask(here, path, "Which code opens the vault under the lighthouse?")
+    assert not result["found"]
+    assert result["answer"] == "Not found in the document."
+    assert result["references"] == []
+
+
+def test_a_definition_is_found_in_code(here, tmp_path):
+    path = tmp_path / "ships.py"
+    path.write_text(
+        "import json\n\n\n"
+        "def load_ships(path):\n"
+        '    """Read the ships of a harbour from a JSON file."""\n'
+        "    with open(path) as file:\n"
+        "        return json.load(file)\n\n\n"
+        "def count_masts(ship):\n"
+        '    """Return the number of masts of a ship."""\n'
+        '    return len(ship["masts"])\n'
+    )
+    result = ask(here, path, "Where is count_masts defined?")
+    assert "def count_masts(ship):" in result["answer"]
+    assert result["references"][0]["found_at"] == "ships.py:10"
+
+
+def test_a_real_pdf_is_summarized_in_quotes_that_are_true(here):
+    done = here("summarize", str(REPORT), "--pages", "1-2", "--length", "short", "--json", "-q")
+    result = json.loads(done.stdout)
+    references = result["references"]
+    assert len(references) >= 2
+    assert len({r["quote"] for r in references}) == len(references)
+    assert sum(r["verified"] for r in references) >= len(references) - 1
+    assert result["complete"]
+
+
+def test_the_model_is_whole_small_and_says_where_it_comes_from():
+    folder = ASSETS / "nano"
+    files = [path for path in folder.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 100_000_000
+    assert all(path.stat().st_size < 50_000_000 for path in files)
+    assert "SmolLM2-135M-Instruct" in (folder / "NOTICE").read_text()
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
