@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` it is the process's own, and the process ends after it.
     """
+    # OpenMP's threads spin for each other, which gets 20 times slower when another process wants a
+    # core; this many turns (some 50 us) cost nothing when idle.  Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     _prepare_streams()
     forget()
     with interrupts.watched(_before_forced_exit, leaving=argv is None) as watch:

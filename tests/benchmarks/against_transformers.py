@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does, before torch
 
 import torch
 from torch import Tensor

@@ -12,7 +12,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x [..., d], weight [d] -> [..., d].  The order of rounding is Llama's and Jamba's.
     """
     if x.dtype == torch.float32:  # nothing is rounded in between: fewer, cheaper calls
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        square: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
         return (x * square.div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
     y = x.float()
     y = y * torch.rsqrt(y.square().mean(-1, keepdim=True).add_(eps))
