@@ -30,6 +30,7 @@ INSTRUCTIONS = {
 NOT_FOUND = "Not found in the document."
 
 SUMMARY_QUOTES = {"short": 3, "medium": 6, "long": 12}
+WORDS_PER_QUOTE = 20
 SUMMARY_WORDS = {"short": 100, "medium": 250, "long": 600}
 
 
@@ -46,6 +47,11 @@ class Block:
     def text(self) -> str:
         """The block as it stands in the document."""
         return self.part.text[self.start : self.end]
+
+    @property
+    def shown(self) -> str:
+        """The block as the model reads it, after its reference."""
+        return f"{self.reference}\n{self.text.rstrip()}\n\n"
 
 
 def blocks(document: Document) -> Iterator[Block]:
@@ -70,7 +76,7 @@ def _line_runs(text: str) -> Iterator[tuple[int, int]]:
 def document_text(document: Document) -> str:
     """The document as the model reads it: the outline, then every block after its reference."""
     pieces = [document.outline.rstrip() + "\n\n"] if document.outline else []
-    pieces += [f"{block.reference}\n{block.text.rstrip()}\n\n" for block in blocks(document)]
+    pieces += [block.shown for block in blocks(document)]
     return "".join(pieces)
 
 
@@ -83,10 +89,15 @@ def prefix(document: Document, *, style: str) -> str:
     return f"{INSTRUCTIONS[style]}\n\n{document_text(document)}".rstrip()
 
 
+def summary_quotes(length: str) -> int:
+    """How many quotes make a summary of a named length, or of a number of words."""
+    return SUMMARY_QUOTES.get(length) or max(1, round(int(length) / WORDS_PER_QUOTE))
+
+
 def summary_task(*, style: str, length: str = "medium", focus: str | None = None) -> str:
     """What follows the prefix for `summarize`; `length` is a name or a number of words."""
     if style == "quote":
-        quotes = SUMMARY_QUOTES.get(length) or max(1, round(int(length) / 20))
+        quotes = summary_quotes(length)
         about = f" about {focus}" if focus else ""
         return f"\n\nTask: summarize the document in {quotes} quotes{about}."
     words = SUMMARY_WORDS.get(length) or int(length)

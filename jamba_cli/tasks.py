@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jamba_cli.prompts import SUMMARY_QUOTES, SUMMARY_WORDS, question_task, summary_task
+from jamba_cli.prompts import (
+    SUMMARY_WORDS,
+    WORDS_PER_QUOTE,
+    question_task,
+    summary_quotes,
+    summary_task,
+)
 from jamba_cli.task_run import Task
 from jamba_cli.terminal import is_tty, visible
 from runtime.errors import UsageError
@@ -22,8 +28,6 @@ ANSWER_TOKENS = 512
 MOST_WORDS = 10_000
 QUOTES_PER_WINDOW = 1.5
 """A window notes more quotes than its share of the summary, so that merging has a choice."""
-
-WORDS_PER_QUOTE = 20
 
 
 def parse_length(text: str) -> str:
@@ -51,8 +55,7 @@ def summary(style: str, length: str, focus: str | None, *, plain: bool = False) 
     def of_windows(count: int) -> str:
         if style != "quote":
             return summary_task(style=style, length=length, focus=focus)
-        quotes = SUMMARY_QUOTES.get(length) or max(1, round(int(length) / WORDS_PER_QUOTE))
-        share = max(2, round(quotes * QUOTES_PER_WINDOW / count))
+        share = max(2, round(summary_quotes(length) * QUOTES_PER_WINDOW / count))
         return summary_task(style=style, length=str(share * WORDS_PER_QUOTE), focus=focus)
 
     text = summary_task(style=style, length=length, focus=focus)

@@ -38,7 +38,7 @@ def count_tokens(document: Document, tokenizer: Encoder, on_progress: Any = None
     texts = [""] * len(document.parts)
     numbers = {id(part): number for number, part in enumerate(document.parts)}
     for block in blocks(document):
-        texts[numbers[id(block.part)]] += f"{block.reference}\n{block.text.rstrip()}\n\n"
+        texts[numbers[id(block.part)]] += block.shown
     outline = document_text(Document((), outline=document.outline))
     encoded = tokenizer.encode_many([document_text(document), outline, *texts], on_progress)
     total, outline_tokens, *parts = map(len, encoded)

@@ -53,15 +53,11 @@ def plan(document: Document, task: str, reader: Reader, limit: int, over_budget:
     return Plan(tuple(_windows(document, reader, room)), tokens, limit)
 
 
-def _shown(block: Block) -> str:
-    return f"{block.reference}\n{block.text.rstrip()}\n\n"
-
-
 def _drop(document: Document, reader: Reader, room: int, whole: Plan) -> Plan:
     """Keeps parts from the front while they fit, drops the others by name."""
     texts: dict[int, str] = {}
     for block in blocks(document):
-        texts[id(block.part)] = texts.get(id(block.part), "") + _shown(block)
+        texts[id(block.part)] = texts.get(id(block.part), "") + block.shown
     counts = [len(ids) for ids in reader.tokenizer.encode_many(texts.values())]
     kept: list[Part] = []
     dropped: list[str] = []
@@ -84,7 +80,7 @@ def _drop(document: Document, reader: Reader, room: int, whole: Plan) -> Plan:
 def _windows(document: Document, reader: Reader, room: int) -> list[Document]:
     """Runs of whole blocks of at most `room` tokens, as even as they come."""
     pieces = [piece for block in blocks(document) for piece in _fitting(block, reader, room)]
-    counts = [len(ids) for ids in reader.tokenizer.encode_many(map(_shown, pieces))]
+    counts = [len(ids) for ids in reader.tokenizer.encode_many([piece.shown for piece in pieces])]
     number = -(-sum(counts) // room)
     aim = min(room, sum(counts) // number + max(counts))
     groups: list[list[Block]] = [[]]
@@ -100,7 +96,7 @@ def _windows(document: Document, reader: Reader, room: int) -> list[Document]:
 
 def _fitting(block: Block, reader: Reader, room: int) -> list[Block]:
     """The block, cut in the middle as often as it takes to fit (a line of a million characters)."""
-    if block.end - block.start < 16 or len(reader.tokenizer.encode(_shown(block))) <= room:
+    if block.end - block.start < 16 or len(reader.tokenizer.encode(block.shown)) <= room:
         return [block]
     middle = (block.start + block.end) // 2
     halves = (replace(block, end=middle), replace(block, start=middle))
