@@ -48,6 +48,7 @@ def strip_html(source: str) -> StrippedHtml:
     parser.feed(body)
     tail = "\n" * tail.count("\n") if parser.skipping else _unescaped(tail)
     parser.close()
+    parser.reach_line(body.count("\n") + 1)  # the parser drops a script that is never closed
     marked = clean("".join(parser.pieces) + tail)
     lines = [_one_line(line) for line in marked.split("\n")]
     if max(map(len, lines)) <= MAX_LINE_CHARS:
@@ -145,7 +146,10 @@ class _TextParser(HTMLParser):
 
     def _catch_up(self) -> None:
         # Line ends inside tags, comments and scripts are no data: they are added when passed.
-        line = self.getpos()[0]
+        self.reach_line(self.getpos()[0])
+
+    def reach_line(self, line: int) -> None:
+        """Adds the line ends up to a line, 1-based, that are not there yet."""
         if line > self._line:
             self.pieces.append("\n" * (line - self._line))
             self._line = line

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jamba_cli.sources.html import strip_html
@@ -75,6 +75,8 @@ def test_character_references_bring_no_lines_and_no_controls(reference):
         max_size=60,
     ).map("".join)
 )
+@example("<script>\n>")
+@example("<style>\na\n<b>\n")
 def test_any_markup_keeps_its_lines(source):
     stripped = strip_html(source)
     assert stripped.keeps_lines
