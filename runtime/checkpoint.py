@@ -1,10 +1,14 @@
-"""Tensors on disk: safetensors files, sharded or single, plain or quantized by us."""
+"""Tensors on disk under Hugging Face's names: safetensors files, plain or quantized.
+
+Our own quantized checkpoints, whose tensors are the model's parameters, are parameter_files.py's.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from quant.ops import int8, nf4
-from runtime.errors import CheckpointError, ConfigError
+from quant.tensor import QuantWeight
+from runtime.errors import CheckpointError
+from runtime.formats import Format, stored_format
 
 _LEGACY_NAMES = (
     (".mamba.B_layernorm.", ".mamba.b_layernorm."),
@@ -24,7 +30,14 @@ _LEGACY_NAMES = (
 )
 """What the family's remote code of early 2024 called things, and what they are called now."""
 
-_SCALE_SUFFIXES = ("_absmax", "_scale")
+_SCALE_SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "nano": ("_absmax", "_scale"),
+    "fp8": ("_scale_inv", "_scale"),
+}
+"""What is added to a weight's name to name its scale, by format."""
+
+# Scales of activations, which are made anew for every token here, and of the KV cache.
+_UNUSED_SUFFIXES = (".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale")
 _REDOWNLOAD = "download the model again: `jamba models pull NAME`"
 
 
@@ -50,12 +63,12 @@ class Checkpoint:
 
     def __init__(self, directory: Path, quantization: Mapping[str, Any] | None) -> None:
         """Reads headers only; raises CheckpointError, or ConfigError for an unknown scheme."""
-        self.quantized = _is_ours(quantization, directory)
+        self.format: Format = stored_format(quantization, str(directory / "config.json"))
         self._handles: dict[Path, Any] = {}
         self._files: dict[str, Path] = {}  # by the name on disk
         self.tensors: dict[str, StoredTensor] = {}
         try:
-            for file in _files(directory):
+            for file in weight_files(directory):
                 self._open(file)
             self._index()
             self._unwrap_single_experts()
@@ -100,16 +113,19 @@ class Checkpoint:
                 if name in self._files:
                     raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
                 self._files[name] = file
+        suffixes = _SCALE_SUFFIXES.get(self.format, ())
         for name, file in self._files.items():
-            if self.quantized and name.endswith(_SCALE_SUFFIXES):
+            if suffixes and name.endswith((*suffixes, *_UNUSED_SUFFIXES)):
                 continue
-            scale = next((name + s for s in _SCALE_SUFFIXES if name + s in self._files), None)
             view = self._handles[file].get_slice(name)
-            shape = tuple(view.get_shape())
-            if self.quantized and scale and scale.endswith("_absmax"):
+            shape, dtype = tuple(view.get_shape()), view.get_dtype()
+            scale = next((name + s for s in suffixes if name + s in self._files), None)
+            if scale is None and dtype.startswith("F8_"):
+                raise CheckpointError(f"{file.name}: {name!r} is in {dtype} and has no scale")
+            if scale and scale.endswith("_absmax"):
                 shape = (*shape[:-1], 2 * shape[-1])
             self.tensors[current_name(name)] = StoredTensor(
-                name, shape, _stored_nbytes(view), scale if self.quantized else None
+                name, shape, _stored_nbytes(view), scale
             )
 
     def _unwrap_single_experts(self) -> None:
@@ -121,14 +137,40 @@ class Checkpoint:
                 self.tensors[name.replace(lone, ".feed_forward.")] = self.tensors.pop(name)
 
     def read(self, name: str) -> Tensor:
-        """The tensor, dequantized to fp16 where it is stored in one of our schemes."""
+        """The tensor, dequantized where it is stored in a scheme: nano's to fp16, fp8 to fp32."""
         stored = self.tensors[name]
         tensor = self._get(stored.stored_name)
         if stored.scale_name is None:
             return tensor
         scale = self._get(stored.scale_name)
+        if self.format == "fp8":
+            return tensor.float().mul_(_spread(scale.float(), tensor.shape))
         dequantize = nf4.dequantize if tensor.dtype == torch.uint8 else int8.dequantize
         return dequantize(tensor, scale, torch.float16)
+
+    def scheme_of(self, name: str) -> str | None:
+        """The scheme that a tensor is stored in, None if in none that we compute with."""
+        stored = self.tensors[name]
+        if stored.scale_name is None:
+            return None
+        if self.format == "fp8":
+            rows, scale = stored.shape[0], self._shape(stored.scale_name)
+            return "fp8" if prod(scale) in (1, rows) else None  # not blocks
+        return "nf4" if stored.scale_name.endswith("_absmax") else "int8"
+
+    def read_codes(self, name: str) -> QuantWeight:
+        """Codes and scales as they are stored, one fp8 scale spread over the rows."""
+        stored, scheme = self.tensors[name], self.scheme_of(name)
+        assert stored.scale_name is not None
+        codes, scale = self._get(stored.stored_name), self._get(stored.scale_name)
+        if scheme == "nf4":
+            return QuantWeight("nf4", codes, scale)
+        rows = scale.float().flatten().expand(codes.shape[0])
+        return QuantWeight("fp8" if scheme == "fp8" else "int8", codes, rows)
+
+    def _shape(self, stored_name: str) -> tuple[int, ...]:
+        view = self._handles[self._files[stored_name]].get_slice(stored_name)
+        return tuple(view.get_shape())
 
     def _get(self, stored_name: str) -> Tensor:
         file = self._files[stored_name]
@@ -147,20 +189,20 @@ def _stored_nbytes(view: Any) -> int:
     return count // 8
 
 
-def _is_ours(quantization: Mapping[str, Any] | None, directory: Path) -> bool:
-    if quantization is None:
-        return False
-    method, scheme = quantization.get("quant_method"), quantization.get("scheme")
-    if method == "jamba" and scheme == "nf4":
-        return True
-    raise ConfigError(
-        f"{directory / 'config.json'}: quantization_config of method {method!r}, scheme "
-        f"{scheme!r} is not supported",
-        hint="use the model's bf16 checkpoint",
-    )
+def _spread(scale: Tensor, shape: Sequence[int]) -> Tensor:
+    """A scale of the tensor, of each row or of each block, as one that multiplies [n, k]."""
+    n, k = shape
+    if scale.numel() == 1:
+        return scale.reshape(1, 1)
+    if scale.numel() == n:
+        return scale.reshape(n, 1)
+    rows, columns = scale.shape
+    height, width = ceil(n / rows), ceil(k / columns)
+    return scale.repeat_interleave(height, 0)[:n].repeat_interleave(width, 1)[:, :k]
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def weight_files(directory: Path) -> Iterator[Path]:
+    """The weight files of a model directory; raises CheckpointError."""
     index = directory / "model.safetensors.index.json"
     single = directory / "model.safetensors"
     if not index.exists():

@@ -1,4 +1,4 @@
-"""What memory is used, on the host and on the device."""
+"""What memory is used and free, on the host and on the device; plan.py says what is needed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 
 import psutil
 import torch
-
-from runtime.errors import MemoryFitError
 
 
 def host_peak_bytes() -> int:
@@ -33,15 +31,6 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on the device now, other processes counted."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + idle  # what torch keeps for its next tensors
     return int(psutil.virtual_memory().available)
-
-
-def check_room(weights: int, device: torch.device) -> None:
-    """Raises MemoryFitError if the weights alone are more than is free, before loading them."""
-    free = free_bytes(device)
-    if weights > free:
-        raise MemoryFitError(
-            f"the weights take {weights / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free",
-            hint="take a smaller model (`jamba models` shows what each needs), or free memory",
-        )

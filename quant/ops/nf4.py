@@ -58,6 +58,6 @@ def dequantize(codes: Tensor, absmax: Tensor, dtype: torch.dtype = torch.float32
     # One look-up a byte gives two weights: half the gathers of a look-up a code.
     table = torch.stack((levels.repeat_interleave(16), levels.repeat(16)), -1)  # [256, 2]
     unit = table[codes.int()].flatten(-2)  # [..., n, k]
-    blocks = unit.unflatten(-1, (-1, BLOCK_SIZE)) * absmax.float()[..., None]
+    blocks = unit.unflatten(-1, (-1, BLOCK_SIZE)).mul_(absmax.float()[..., None])
     result: Tensor = blocks.flatten(-2).to(dtype)
     return result

@@ -1,0 +1,78 @@
+"""What the quantization_config of a checkpoint means, and an error for what is not supported.
+
+`fp8` is the form of vLLM's and transformers' fp8 checkpoints, `compressed-tensors` that of
+llm-compressor's; both store e4m3 weights with a scale beside each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from runtime.errors import ConfigError
+from runtime.quantization import LAYOUT, METHOD, Quantization
+
+Format = Literal["plain", "nano", "fp8", "parameters"]
+"""plain tensors; the embedded model's NF4 and int8; e4m3 with scales; our quantized checkpoints."""
+
+
+def stored_format(quantization: Mapping[str, Any] | None, source: str) -> Format:
+    """The format of a checkpoint; raises ConfigError naming `source` and what is supported."""
+    if quantization is None:
+        return "plain"
+    method = quantization.get("quant_method")
+    if method == METHOD and quantization.get("layout") == LAYOUT:
+        if (kept := quantization.get("kept_dtype")) not in ("float32", "bfloat16", "float16"):
+            raise _unsupported(source, f"kept_dtype {kept!r}")
+        return "parameters"
+    if method == METHOD and quantization.get("scheme") == "nf4":
+        return "nano"
+    if method == "fp8":
+        return "fp8"
+    if method == "compressed-tensors":
+        problems = list(_compressed_problems(quantization))
+        if not problems:
+            return "fp8"
+        raise _unsupported(source, f"compressed-tensors with {'; '.join(problems)}")
+    raise _unsupported(source, f"method {method!r}, scheme {quantization.get('scheme')!r}")
+
+
+def stored_quantization(values: Mapping[str, Any], source: str) -> Quantization:
+    """The quantization of one of our own checkpoints."""
+    keys = ("scheme", "absmax", "keep")
+    try:
+        return Quantization.from_json({key: values[key] for key in keys if key in values})
+    except ValueError as error:
+        raise ConfigError(f"{source}: quantization_config: {error}") from error
+
+
+def _unsupported(source: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"{source}: quantization_config of {what} is not supported",
+        hint="supported are fp8 and compressed-tensors with e4m3 weights, and what "
+        "`jamba quantize` writes; or use the model's bf16 checkpoint with --scheme",
+    )
+
+
+def _compressed_problems(quantization: Mapping[str, Any]) -> Iterator[str]:
+    """What of a compressed-tensors configuration is beyond e4m3 weights with scales."""
+    form = quantization.get("format")
+    if form not in ("float-quantized", "naive-quantized"):
+        yield f"format {form!r}"
+    groups = quantization.get("config_groups")
+    if not isinstance(groups, Mapping) or not groups:
+        yield "no config_groups"
+        return
+    for name, group in groups.items():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        if not isinstance(weights, Mapping):
+            yield f"no weights in {name}"
+            continue
+        wanted = {"num_bits": (8,), "type": ("float",), "symmetric": (True, None)}
+        wanted["strategy"] = ("tensor", "channel", "block")
+        for key, allowed in wanted.items():
+            if weights.get(key) not in allowed:
+                yield f"{key} {weights.get(key)!r} in {name}"
+    sparsity = quantization.get("sparsity_config")
+    if sparsity and sparsity.get("format") != "dense":
+        yield f"sparsity {sparsity.get('format')!r}"

@@ -1,0 +1,68 @@
+"""What of a model is quantized, and how a checkpoint's config.json says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from quant.linear import quantize_
+from quant.schemes import SCHEMES, Scheme, from_json
+from runtime.errors import UsageError
+from runtime.model import JambaModel, Part, quantizable
+
+METHOD = "jamba"
+"""The quant_method of the checkpoints that this project writes."""
+
+LAYOUT = "parameters"
+"""The `layout` of a checkpoint whose tensors are the model's parameters as they lie in memory."""
+
+ALWAYS_KEPT: frozenset[Part] = frozenset({"head"})
+"""What stays in 16 bits unless asked for: the output head decides between tokens directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """A scheme, and the parts of the model that it leaves in 16 bits."""
+
+    scheme: Scheme
+    keep: frozenset[Part] = ALWAYS_KEPT
+
+    def apply(self, model: JambaModel, only: Collection[str] | None = None) -> list[str]:
+        """Replaces layers by quantized ones and returns their paths; `only` narrows the choice.
+
+        Layers whose width the scheme can't hold stay as they are.
+        """
+        wanted = {path for path, part in quantizable(model).items() if part not in self.keep}
+        wanted &= wanted if only is None else set(only)
+        return quantize_(model, self.scheme, wanted.__contains__)
+
+    def as_json(self) -> dict[str, Any]:
+        """The scheme and what is kept."""
+        return {**self.scheme.as_json(), "keep": sorted(self.keep)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Quantization:
+        """The inverse of `as_json`; raises ValueError for what it never wrote."""
+        rest = dict(values)
+        keep = rest.pop("keep", None)
+        if not isinstance(keep, list) or not set(keep) <= set(get_args(Part)):
+            raise ValueError(f"keep {keep!r} is no list of {', '.join(get_args(Part))}")
+        return cls(from_json(rest), frozenset(keep))
+
+
+def named(scheme: str | None, keep: Collection[str] = ALWAYS_KEPT) -> Quantization | None:
+    """The quantization of a scheme by its name, None for none; raises UsageError."""
+    if scheme in (None, "none"):
+        return None
+    if scheme not in SCHEMES:
+        raise UsageError(
+            f"unknown scheme {scheme!r}", hint=f"the schemes are none, {', '.join(SCHEMES)}"
+        )
+    parts = {part for part in get_args(Part) if part in keep}
+    if len(parts) < len(set(keep)):
+        raise UsageError(
+            f"can't keep {', '.join(sorted(set(keep) - parts))}",
+            hint=f"the parts are {', '.join(get_args(Part))}",
+        )
+    return Quantization(SCHEMES[scheme], frozenset(parts))
