@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from quant.ops import fp8, int8, nf4
+from quant.ops import bnb, fp8, int8, nf4
 from quant.tensor import QuantWeight, SchemeName
 
 
@@ -122,6 +122,8 @@ class Nf4(Scheme):
 
     def quantize(self, weight: Tensor) -> QuantWeight:
         """Codes and scales of a weight of any float dtype."""
+        if weight.is_cuda and self.absmax == "float32" and bnb.installed():
+            return QuantWeight("nf4", *bnb.quantize(weight))
         return QuantWeight("nf4", *nf4.quantize(weight, self.scale_dtype))
 
 

@@ -10,17 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from quant.ops import int8, nf4
 from quant.tensor import QuantWeight
 from runtime.errors import CheckpointError
 from runtime.formats import Format, stored_format
+from runtime.tensor_file import Entry, read_header, read_tensor
 
 _LEGACY_NAMES = (
     (".mamba.B_layernorm.", ".mamba.b_layernorm."),
@@ -59,74 +58,42 @@ def current_name(name: str) -> str:
 
 
 class Checkpoint:
-    """The tensors of a model directory by their current names; a context manager."""
+    """The tensors of a model directory by their current names."""
 
     def __init__(self, directory: Path, quantization: Mapping[str, Any] | None) -> None:
         """Reads headers only; raises CheckpointError, or ConfigError for an unknown scheme."""
         self.format: Format = stored_format(quantization, str(directory / "config.json"))
-        self._handles: dict[Path, Any] = {}
-        self._files: dict[str, Path] = {}  # by the name on disk
+        self._entries: dict[str, tuple[Path, Entry]] = {}  # by the name on disk
         self.tensors: dict[str, StoredTensor] = {}
-        try:
-            for file in weight_files(directory):
-                self._open(file)
-            self._index()
-            self._unwrap_single_experts()
-        except BaseException:
-            self.close()
-            raise
+        for file in weight_files(directory):
+            self._open(file)
+        self._index()
+        self._unwrap_single_experts()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors as stored."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the files."""
-        for handle in self._handles.values():
-            handle.__exit__(None, None, None)
-        self._handles.clear()
-
     def _open(self, file: Path) -> None:
-        try:
-            self._handles[file] = safe_open(file, framework="pt").__enter__()
-        except FileNotFoundError:
-            raise CheckpointError(f"{file}: not found", hint=_REDOWNLOAD) from None
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
+        for name, entry in read_header(file)[0].items():
+            if name in self._entries:
+                raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
+            self._entries[name] = (file, entry)
 
     def _index(self) -> None:
-        """Notes where each tensor lies; a scale may lie in another shard than its codes."""
-        for file, handle in self._handles.items():
-            for name in handle.keys():  # noqa: SIM118  not a dict
-                if name in self._files:
-                    raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
-                self._files[name] = file
+        """Notes what each tensor is; a scale may lie in another shard than its codes."""
         suffixes = _SCALE_SUFFIXES.get(self.format, ())
-        for name, file in self._files.items():
+        for name, (file, entry) in self._entries.items():
             if suffixes and name.endswith((*suffixes, *_UNUSED_SUFFIXES)):
                 continue
-            view = self._handles[file].get_slice(name)
-            shape, dtype = tuple(view.get_shape()), view.get_dtype()
-            scale = next((name + s for s in suffixes if name + s in self._files), None)
-            if scale is None and dtype.startswith("F8_"):
-                raise CheckpointError(f"{file.name}: {name!r} is in {dtype} and has no scale")
+            shape = entry.shape
+            scale = next((name + s for s in suffixes if name + s in self._entries), None)
+            if scale is None and entry.dtype == torch.float8_e4m3fn:
+                raise CheckpointError(f"{file.name}: {name!r} is in fp8 and has no scale")
             if scale and scale.endswith("_absmax"):
                 shape = (*shape[:-1], 2 * shape[-1])
-            self.tensors[current_name(name)] = StoredTensor(
-                name, shape, _stored_nbytes(view), scale
-            )
+            self.tensors[current_name(name)] = StoredTensor(name, shape, entry.nbytes, scale)
 
     def _unwrap_single_experts(self) -> None:
         """The legacy layout stores a dense MLP as the only expert of a layer with no router."""
@@ -154,7 +121,7 @@ class Checkpoint:
         if stored.scale_name is None:
             return None
         if self.format == "fp8":
-            rows, scale = stored.shape[0], self._shape(stored.scale_name)
+            rows, scale = stored.shape[0], self._entries[stored.scale_name][1].shape
             return "fp8" if prod(scale) in (1, rows) else None  # not blocks
         return "nf4" if stored.scale_name.endswith("_absmax") else "int8"
 
@@ -168,25 +135,8 @@ class Checkpoint:
         rows = scale.float().flatten().expand(codes.shape[0])
         return QuantWeight("fp8" if scheme == "fp8" else "int8", codes, rows)
 
-    def _shape(self, stored_name: str) -> tuple[int, ...]:
-        view = self._handles[self._files[stored_name]].get_slice(stored_name)
-        return tuple(view.get_shape())
-
     def _get(self, stored_name: str) -> Tensor:
-        file = self._files[stored_name]
-        try:
-            tensor: Tensor = self._handles[file].get_tensor(stored_name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
-        return tensor
-
-
-def _stored_nbytes(view: Any) -> int:
-    bits = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "F16": 16, "BF16": 16}
-    count = bits.get(view.get_dtype(), 8)
-    for size in view.get_shape():
-        count *= size
-    return count // 8
+        return read_tensor(*self._entries[stored_name])
 
 
 def _spread(scale: Tensor, shape: Sequence[int]) -> Tensor:

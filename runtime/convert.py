@@ -29,7 +29,15 @@ from runtime.formats import stored_format
 from runtime.layout import Slot, slots
 from runtime.quantization import LAYOUT, METHOD, Quantization
 from runtime.tensor_file import Entry, make_header, read_header
-from runtime.weights import OnBytes, build, check, fill, parameter_dtypes, set_parameter
+from runtime.weights import (
+    OnBytes,
+    build,
+    check,
+    counter,
+    fill,
+    parameter_dtypes,
+    set_parameter,
+)
 
 SHARD_BYTES = 2_000_000_000
 """Files grow to about this; what an interrupted conversion does again is one of them."""
@@ -68,6 +76,9 @@ def convert(
         raise ModelError(
             f"{source}: is quantized already", hint="quantize from the model's bf16 checkpoint"
         )
+    wanted = slots(config)
+    checkpoint = Checkpoint(source, config.quantization)
+    check(wanted, checkpoint, config)
     precision = _file_precision(config)
     identity: dict[str, Any] = {
         "quant_method": METHOD,
@@ -80,24 +91,16 @@ def convert(
     if not _open_destination(destination, identity, shards):
         return False
     _check_disk(destination, shards)
-    wanted = slots(config)
-    with _alone_in(destination), Checkpoint(source, config.quantization) as checkpoint:
-        check(wanted, checkpoint, config)
-        done, total = 0, checkpoint.nbytes
-
-        def on_slot(name: str) -> None:
-            nonlocal done
-            done += checkpoint.tensors[name].nbytes
-            if on_bytes is not None:
-                on_bytes(done, total)
-
+    on_slot = counter(checkpoint, on_bytes)
+    with _alone_in(destination):
         for shard in shards:
+            file = destination / shard.name
             parts = [slot for slot in wanted.values() if _parameters(slot) & shard.entries.keys()]
-            if (destination / shard.name).is_file():
+            if file.is_file():
                 for slot in parts:
                     on_slot(slot.name)
                 continue
-            with _mapped(destination / shard.name, shard, quantization) as tensors:
+            with _mapped(file, shard, quantization) as tensors:
                 model = build(config, quantization)
                 for name, memory in tensors.items():
                     set_parameter(model, name, memory)

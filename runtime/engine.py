@@ -113,6 +113,11 @@ class Engine:
         return sum(parameter.nbytes for parameter in self.model.parameters())
 
     @property
+    def scheme(self) -> str:
+        """The scheme that the weights are held in; "none" for plain tensors."""
+        return "none" if self.setup is None else self.setup.plan.scheme
+
+    @property
     def chunk_tokens(self) -> int:
         """The chunk size that suits the device and its free memory when the model was loaded."""
         return (

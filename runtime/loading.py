@@ -71,8 +71,8 @@ class Source:
     def stored_layers(self) -> frozenset[str]:
         """The layers that an fp8 checkpoint holds in fp8; reads headers only."""
         assert self.directory is not None
-        with Checkpoint(self.directory, self.config.quantization) as checkpoint:
-            return frozenset(stored_in(checkpoint, "fp8", slots(self.config)))
+        checkpoint = Checkpoint(self.directory, self.config.quantization)
+        return frozenset(stored_in(checkpoint, "fp8", slots(self.config)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +85,29 @@ class Setup:
     layers: frozenset[str] | None = None
 
 
+def make_planner(
+    source: Source, device: str, wish: Wish, precision: Precision, available: int
+) -> Planner:
+    """A planner that knows which layers an fp8 checkpoint holds in fp8, if it is held as it is."""
+    as_stored = source.format == "fp8" and wish.scheme is None and device == "cuda"
+    layers = source.stored_layers() if as_stored else None
+    return Planner(source.config, device, precision, available, layers)
+
+
 def prepare(
     source: Source, device: torch.device, wish: Wish, precision: Precision | None = None
 ) -> Setup:
     """Chooses scheme and chunk size by what is free; raises MemoryFitError before any load."""
     chosen = precision or pick_precision(source.config, device)
     options = source.options(device.type, wish)
-    as_stored = source.format == "fp8" and wish.scheme is None and options[0] is not None
-    layers = source.stored_layers() if as_stored else None
-    planner = Planner(source.config, device.type, chosen, memory.free_bytes(device), layers)
+    planner = make_planner(source, device.type, wish, chosen, memory.free_bytes(device))
     plan, quantization = choose(planner, options, wish.context or 0, wish.chunk_tokens, source.name)
     if wish.chunk_tokens is None and plan.chunk_tokens < CHUNK_TOKENS[device.type]:
         logger.warning(
             "memory is short: reading %s tokens at a time, which is slower",
             f"{plan.chunk_tokens:,}",
         )
-    return Setup(plan, quantization, chosen, layers)
+    return Setup(plan, quantization, chosen, planner.layers)
 
 
 def load(
@@ -109,19 +116,22 @@ def load(
     """The model with its weights; raises CheckpointError."""
     assert source.directory is not None
     if source.format == "parameters":
-        return load_parameters(
+        model = load_parameters(
             source.directory,
             source.config,
             device=device,
             precision=setup.precision,
             on_bytes=on_bytes,
         )
-    return load_model(
-        source.directory,
-        source.config,
-        device=device,
-        precision=setup.precision,
-        quantization=setup.quantization,
-        only=setup.layers,
-        on_bytes=on_bytes,
-    )
+    else:
+        model = load_model(
+            source.directory,
+            source.config,
+            device=device,
+            precision=setup.precision,
+            quantization=setup.quantization,
+            only=setup.layers,
+            on_bytes=on_bytes,
+        )
+    memory.give_back_freed()
+    return model

@@ -6,7 +6,6 @@ GPU into pinned buffers from which the copy to the device goes on while the next
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,9 @@ from torch import Tensor
 from runtime.checkpoint import weight_files
 from runtime.config import JambaConfig
 from runtime.devices import Precision
-from runtime.errors import CheckpointError
 from runtime.formats import stored_quantization
 from runtime.model import JambaModel
-from runtime.tensor_file import Entry, read_header
+from runtime.tensor_file import Entry, read_header, read_into
 from runtime.weights import OnBytes, allocate, build, raise_mismatch
 
 BLOCK_BYTES = 32 << 20
@@ -136,10 +134,10 @@ class _Copies:
     @staticmethod
     def _direct(block: Block) -> None:
         if block.memory.device.type == "cpu":
-            _read(block.file, block.start, block.memory)
+            read_into(block.file, block.start, block.memory)
             return
         buffer = torch.empty(block.memory.shape, dtype=torch.uint8)
-        _read(block.file, block.start, buffer)
+        read_into(block.file, block.start, buffer)
         block.memory.copy_(buffer)
 
     def _through_pinned(self, block: Block) -> None:
@@ -152,24 +150,7 @@ class _Copies:
         buffer, copied = state.buffers[0]
         copied.synchronize()  # the copy out of this buffer, two blocks ago
         part = buffer[: block.memory.numel()]
-        _read(block.file, block.start, part)
+        read_into(block.file, block.start, part)
         with torch.cuda.stream(state.stream):
             block.memory.copy_(part, non_blocking=True)
             copied.record(state.stream)
-
-
-def _read(file: Path, start: int, memory: Tensor) -> None:
-    """Fills CPU memory from a file, outside of Python's lock."""
-    view: memoryview = memory.numpy().data
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            while view:
-                count = os.preadv(descriptor, [view], start)
-                if count == 0:
-                    raise CheckpointError(f"{file}: ends early", hint="make or download it again")
-                start, view = start + count, view[count:]
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise CheckpointError(f"{file}: {error}", hint="make or download it again") from error

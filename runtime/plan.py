@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from quant.schemes import SCHEMES
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.errors import MemoryFitError
@@ -184,7 +183,7 @@ def nearest(
     ways = []
     if chunk_tokens is not None and (plan := planner.best(asked, context, None)).fits:
         ways.append(f"--chunk-tokens {plan.chunk_tokens}")
-    for option in (named(name, keep) for name in SCHEMES):
+    for option in candidates(planner.device, keep):
         plan = planner.best(option, context, None)
         if plan.fits and option != asked:
             ways.append(f"--scheme {plan.scheme} ({plan.total / 1e9:.1f} GB)")

@@ -28,6 +28,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
     },
+    "large": _FAMILY
+    | {
+        "hidden_size": 8192,
+        "intermediate_size": 24_576,
+        "num_hidden_layers": 72,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+    },
     "3b": _FAMILY
     | {
         "hidden_size": 2560,

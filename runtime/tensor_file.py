@@ -1,12 +1,14 @@
-"""The header of a safetensors file, read and written by itself.
+"""Safetensors files, read and written in pieces.
 
-The library reads and writes whole tensors; here files are filled and read in pieces.  Format: a
-little-endian uint64 of the header's length, the header in JSON, then the tensors without gaps.
+The library maps files into memory, where all that was read counts as used until they are closed,
+and writes whole ones only.  Format: a little-endian uint64 of the header's length, the header in
+JSON, then the tensors without gaps.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from math import prod
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from runtime.errors import CheckpointError
 
@@ -31,6 +34,7 @@ _NAMES = {
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _ALIGNMENT = 64
 _LARGEST_HEADER = 100_000_000  # the library's own limit
+_AGAIN = "make or download it again: `jamba models pull NAME`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,12 @@ def read_header(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         metadata = table.pop("__metadata__", {})
         entries = {name: _entry(value, 8 + length) for name, value in table.items()}
     except FileNotFoundError:
-        raise CheckpointError(f"{file}: not found", hint="make or download it again") from None
+        raise CheckpointError(f"{file}: not found", hint=_AGAIN) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
-        raise CheckpointError(
-            f"{file}: not a safetensors file: {error}", hint="make or download it again"
-        ) from error
+        raise CheckpointError(f"{file}: not a safetensors file: {error}", hint=_AGAIN) from error
     end = max((entry.start + entry.nbytes for entry in entries.values()), default=0)
     if end > size:
-        raise CheckpointError(
-            f"{file}: ends after {size:,} of {end:,} bytes", hint="make or download it again"
-        )
+        raise CheckpointError(f"{file}: ends after {size:,} of {end:,} bytes", hint=_AGAIN)
     return entries, metadata
 
 
@@ -98,6 +98,32 @@ def _entry(value: Mapping[str, object], begin: int) -> Entry:
     if not isinstance(shape, Sequence) or not isinstance(offsets, Sequence):
         raise TypeError("shape and data_offsets are no lists")
     entry = Entry(_DTYPES[str(value["dtype"])], tuple(map(int, shape)), begin + int(offsets[0]))
-    if min(entry.shape, default=0) < 0 or int(offsets[1]) - int(offsets[0]) != entry.nbytes:
+    start, end = map(int, offsets)
+    if min(start, *entry.shape) < 0 or end - start != entry.nbytes:
         raise ValueError(f"offsets {offsets} for shape {shape}")
     return entry
+
+
+def read_tensor(file: Path, entry: Entry) -> Tensor:
+    """One tensor in new CPU memory; raises CheckpointError."""
+    tensor = torch.empty(entry.shape, dtype=entry.dtype)
+    if entry.nbytes:
+        read_into(file, entry.start, tensor.view(-1).view(torch.uint8))
+    return tensor
+
+
+def read_into(file: Path, start: int, memory: Tensor) -> None:
+    """Fills uint8 CPU memory from a file, outside of Python's lock; raises CheckpointError."""
+    view: memoryview = memory.numpy().data
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            while view:
+                count = os.preadv(descriptor, [view], start)
+                if count == 0:
+                    raise CheckpointError(f"{file}: ends early", hint=_AGAIN)
+                start, view = start + count, view[count:]
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error}", hint=_AGAIN) from error

@@ -168,18 +168,23 @@ def load_model(
     unexpected and misshapen tensor.
     """
     wanted = slots(config)
-    with Checkpoint(directory, config.quantization) as checkpoint:
-        check(wanted, checkpoint, config)
-        model = build(config, quantization, only)
-        allocate(model, device, precision)
-        done, total = 0, checkpoint.nbytes
-
-        def on_slot(name: str) -> None:
-            nonlocal done
-            done += checkpoint.tensors[name].nbytes
-            if on_bytes is not None:
-                on_bytes(done, total)
-
-        scheme = None if quantization is None else quantization.scheme
-        fill(model, wanted.values(), checkpoint, scheme, on_slot)
+    checkpoint = Checkpoint(directory, config.quantization)
+    check(wanted, checkpoint, config)
+    model = build(config, quantization, only)
+    allocate(model, device, precision)
+    scheme = None if quantization is None else quantization.scheme
+    fill(model, wanted.values(), checkpoint, scheme, counter(checkpoint, on_bytes))
     return model.eval()
+
+
+def counter(checkpoint: Checkpoint, on_bytes: OnBytes | None) -> Callable[[str], None]:
+    """Turns the names of tensors that are done into the bytes that are."""
+    done, total = 0, checkpoint.nbytes
+
+    def on_slot(name: str) -> None:
+        nonlocal done
+        done += checkpoint.tensors[name].nbytes
+        if on_bytes is not None:
+            on_bytes(done, total)
+
+    return on_slot

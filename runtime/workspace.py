@@ -13,6 +13,9 @@ from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.quantization import Quantization
 
+CPU_LIBRARIES_BYTES = 40_000_000
+"""What PyTorch's CPU libraries and their threads take on first use, as measured."""
+
 
 def workspace_bytes(
     config: JambaConfig,
@@ -23,9 +26,12 @@ def workspace_bytes(
     quantization: Quantization | None,
 ) -> int:
     """Bytes of the widest moment of a chunk, and of the widest weight that is widened for it."""
-    numbers = max(_mamba(config, cpu=cpu), _attention(config, cpu=cpu), _feed_forward(config))
+    numbers = max(
+        _mamba(config, cpu=cpu), _attention(config, cpu=cpu), _feed_forward(config, cpu=cpu)
+    )
     size = precision.activations.itemsize
-    return chunk_tokens * numbers * size + _scratch(config, precision, quantization, cpu=cpu)
+    scratch = _scratch(config, precision, quantization, cpu=cpu)
+    return chunk_tokens * numbers * size + scratch + (CPU_LIBRARIES_BYTES if cpu else 0)
 
 
 def _mamba(config: JambaConfig, *, cpu: bool) -> int:
@@ -41,13 +47,13 @@ def _attention(config: JambaConfig, *, cpu: bool) -> int:
     return 2 * d + (d + 2 * kv) + (7 if cpu else 5) * d
 
 
-def _feed_forward(config: JambaConfig) -> int:
-    """Gate and up, the gated product, the result; of the picked experts side by side."""
+def _feed_forward(config: JambaConfig, *, cpu: bool) -> int:
+    """Gate and up, the gated product, the result: on a CPU of one expert after the other."""
     d, f = config.hidden_size, config.intermediate_size
-    dense = 3 * d + 3 * f
-    picked = config.experts_per_token
-    experts = 3 * d + picked * (2 * d + 3 * f)
-    return experts if any(kind.feed_forward == "moe" for kind in config.layer_kinds) else dense
+    if all(kind.feed_forward == "mlp" for kind in config.layer_kinds):
+        return 3 * d + 3 * f
+    at_once = 1 if cpu else config.experts_per_token
+    return 3 * d + at_once * (2 * d + 3 * f)
 
 
 def _scratch(
@@ -61,6 +67,6 @@ def _scratch(
         return 0 if same else widest * precision.activations.itemsize
     if not cpu and quantization.scheme.code_dtype == torch.float8_e4m3fn:
         return 0  # fp8 products read the codes
-    # In PyTorch NF4 codes are looked up by 32-bit indices, one for two weights.
-    indices = 2 if cpu and quantization.scheme.name == "nf4" else 0
+    # In PyTorch NF4 codes are looked up by indices, of 32 and then 64 bits for two weights.
+    indices = 6 if cpu and quantization.scheme.name == "nf4" else 0
     return widest * (precision.activations.itemsize + indices)
