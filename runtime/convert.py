@@ -175,7 +175,8 @@ def _open_destination(destination: Path, identity: dict[str, Any], shards: list[
                 f"{destination} holds an unfinished conversion of another source or scheme",
                 hint=hint,
             )
-    elif (destination / "config.json").is_file():
+        return True
+    if (destination / "config.json").is_file():
         if _read_json(destination / "config.json").get("quantization_config") != identity:
             raise UsageError(f"{destination} holds another model", hint=hint)
         if all((destination / shard.name).is_file() for shard in shards):

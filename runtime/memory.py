@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+from pathlib import Path
 
 import psutil
 import torch
@@ -12,6 +13,11 @@ import torch
 
 def host_peak_bytes() -> int:
     """The most memory that this process has had resident."""
+    status = Path("/proc/self/status")  # Linux's rusage counts what the parent had before exec
+    if status.is_file():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
