@@ -6,9 +6,9 @@ Our own quantized checkpoints, whose tensors are the model's parameters, are par
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from quant.ops import int8, nf4
 from quant.tensor import QuantWeight
 from runtime.errors import CheckpointError
-from runtime.formats import Format, stored_format
+from runtime.formats import Format, block_size, stored_format
 from runtime.tensor_file import Entry, read_header, read_tensor
 
 _LEGACY_NAMES = (
@@ -63,6 +63,7 @@ class Checkpoint:
     def __init__(self, directory: Path, quantization: Mapping[str, Any] | None) -> None:
         """Reads headers only; raises CheckpointError, or ConfigError for an unknown scheme."""
         self.format: Format = stored_format(quantization, str(directory / "config.json"))
+        self._block = block_size(quantization) if self.format == "fp8" else None
         self._entries: dict[str, tuple[Path, Entry]] = {}  # by the name on disk
         self.tensors: dict[str, StoredTensor] = {}
         for file in weight_files(directory):
@@ -111,7 +112,7 @@ class Checkpoint:
             return tensor
         scale = self._get(stored.scale_name)
         if self.format == "fp8":
-            return tensor.float().mul_(_spread(scale.float(), tensor.shape))
+            return tensor.float().mul_(self._spread(name, scale.float()))
         dequantize = nf4.dequantize if tensor.dtype == torch.uint8 else int8.dequantize
         return dequantize(tensor, scale, torch.float16)
 
@@ -121,8 +122,7 @@ class Checkpoint:
         if stored.scale_name is None:
             return None
         if self.format == "fp8":
-            rows, scale = stored.shape[0], self._entries[stored.scale_name][1].shape
-            return "fp8" if prod(scale) in (1, rows) else None  # not blocks
+            return "fp8" if self._block is None else None
         return "nf4" if stored.scale_name.endswith("_absmax") else "int8"
 
     def read_codes(self, name: str) -> QuantWeight:
@@ -132,23 +132,29 @@ class Checkpoint:
         codes, scale = self._get(stored.stored_name), self._get(stored.scale_name)
         if scheme == "nf4":
             return QuantWeight("nf4", codes, scale)
-        rows = scale.float().flatten().expand(codes.shape[0])
-        return QuantWeight("fp8" if scheme == "fp8" else "int8", codes, rows)
+        if scheme == "fp8":
+            rows = self._spread(name, scale.float())[:, 0].expand(codes.shape[0])
+            return QuantWeight("fp8", codes, rows)
+        return QuantWeight("int8", codes, scale)
+
+    def _spread(self, name: str, scale: Tensor) -> Tensor:
+        """A scale of the tensor, of each row or of each block, as one that multiplies [n, k]."""
+        n, k = self.tensors[name].shape
+        if self._block is None:
+            if scale.numel() not in (1, n):
+                raise CheckpointError(
+                    f"{name}: {scale.numel()} scales for {n} rows, and no block size in config.json"
+                )
+            return scale.reshape(-1, 1)
+        height, width = self._block
+        if scale.shape != (ceil(n / height), ceil(k / width)):
+            raise CheckpointError(
+                f"{name}: scales of shape {list(scale.shape)} for blocks of {height} x {width}"
+            )
+        return scale.repeat_interleave(height, 0)[:n].repeat_interleave(width, 1)[:, :k]
 
     def _get(self, stored_name: str) -> Tensor:
         return read_tensor(*self._entries[stored_name])
-
-
-def _spread(scale: Tensor, shape: Sequence[int]) -> Tensor:
-    """A scale of the tensor, of each row or of each block, as one that multiplies [n, k]."""
-    n, k = shape
-    if scale.numel() == 1:
-        return scale.reshape(1, 1)
-    if scale.numel() == n:
-        return scale.reshape(n, 1)
-    rows, columns = scale.shape
-    height, width = ceil(n / rows), ceil(k / columns)
-    return scale.repeat_interleave(height, 0)[:n].repeat_interleave(width, 1)[:, :k]
 
 
 def weight_files(directory: Path) -> Iterator[Path]:

@@ -37,6 +37,18 @@ def stored_format(quantization: Mapping[str, Any] | None, source: str) -> Format
     raise _unsupported(source, f"method {method!r}, scheme {quantization.get('scheme')!r}")
 
 
+def block_size(quantization: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """Rows and columns that share a scale in an fp8 checkpoint, None if whole rows or all do."""
+    values = quantization or {}
+    sizes = [values.get("weight_block_size")]
+    for group in (values.get("config_groups") or {}).values():
+        sizes.append(group["weights"].get("block_structure"))
+    for size in sizes:
+        if isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) for n in size):
+            return max(1, size[0]), max(1, size[1])
+    return None
+
+
 def stored_quantization(values: Mapping[str, Any], source: str) -> Quantization:
     """The quantization of one of our own checkpoints."""
     keys = ("scheme", "absmax", "keep")

@@ -99,7 +99,7 @@ def _entry(value: Mapping[str, object], begin: int) -> Entry:
         raise TypeError("shape and data_offsets are no lists")
     entry = Entry(_DTYPES[str(value["dtype"])], tuple(map(int, shape)), begin + int(offsets[0]))
     start, end = map(int, offsets)
-    if min(start, *entry.shape) < 0 or end - start != entry.nbytes:
+    if min((start, *entry.shape)) < 0 or end - start != entry.nbytes:
         raise ValueError(f"offsets {offsets} for shape {shape}")
     return entry
 
