@@ -21,6 +21,7 @@ def quantize(
     """Writes the quantized model and prints its directory, or one JSON object."""
     from runtime import hub
     from runtime.convert import convert
+    from runtime.devices import pick_device
     from runtime.models import resolve
     from runtime.quantization import ALWAYS_KEPT, named
 
@@ -34,7 +35,8 @@ def quantize(
         run.reporter.phase("quantize", total, "bytes")
         run.reporter.advance(done)
 
-    written = convert(directory, destination, quantization, on_bytes=on_bytes)
+    device = pick_device(run.settings.device)
+    written = convert(directory, destination, quantization, device=device, on_bytes=on_bytes)
     run.reporter.finish()
     size = hub.weight_bytes(destination)
     if not written:

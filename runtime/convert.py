@@ -25,9 +25,9 @@ from runtime.checkpoint import Checkpoint, weight_files
 from runtime.config import JambaConfig
 from runtime.devices import Precision, pick_precision
 from runtime.errors import JambaError, ModelError, UsageError
-from runtime.formats import stored_format
+from runtime.formats import LAYOUT, METHOD, stored_format
 from runtime.layout import Slot, slots
-from runtime.quantization import LAYOUT, METHOD, Quantization
+from runtime.quantization import Quantization
 from runtime.tensor_file import Entry, make_header, read_header
 from runtime.weights import (
     OnBytes,
@@ -45,6 +45,7 @@ SHARD_BYTES = 2_000_000_000
 MANIFEST = "conversion.json"
 """Lies in the destination until the conversion is complete."""
 
+CPU = torch.device("cpu")
 _SAMPLE = 4096
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".gguf", ".index.json", ".partial")
 _DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -63,10 +64,13 @@ def convert(
     destination: Path,
     quantization: Quantization,
     *,
+    device: torch.device = CPU,
     shard_bytes: int = SHARD_BYTES,
     on_bytes: OnBytes | None = None,
 ) -> bool:
     """Writes a quantized checkpoint, or goes on with one; False if it is already there.
+
+    Tensors go one by one to `device` to be quantized there.
 
     Raises UsageError if `destination` holds anything else, ModelError for a source that can't be
     read, JambaError where the disk has no room.
@@ -104,7 +108,7 @@ def convert(
                 model = build(config, quantization)
                 for name, memory in tensors.items():
                     set_parameter(model, name, memory)
-                fill(model, parts, checkpoint, quantization.scheme, on_slot)
+                fill(model, parts, checkpoint, quantization.scheme, on_slot, device)
         _complete(source, destination, shards, identity)
     return True
 
@@ -129,8 +133,8 @@ def fingerprint(directory: Path) -> str:
 def _file_precision(config: JambaConfig) -> Precision:
     """Norms and the like as the checkpoint has them, matrices that are kept in 16 bits."""
     stored = {name: dtype for dtype, name in _DTYPE_NAMES.items()}[config.dtype]
-    weights = pick_precision(config, torch.device("cpu")).weights
-    return replace(pick_precision(config, torch.device("cpu")), activations=stored, weights=weights)
+    weights = pick_precision(config, CPU).weights
+    return replace(pick_precision(config, CPU), activations=stored, weights=weights)
 
 
 def _parameters(slot: Slot) -> set[str]:

@@ -1,7 +1,8 @@
 """What the quantization_config of a checkpoint means, and an error for what is not supported.
 
 `fp8` is the form of vLLM's and transformers' fp8 checkpoints, `compressed-tensors` that of
-llm-compressor's; both store e4m3 weights with a scale beside each.
+llm-compressor's; both store e4m3 weights with a scale beside each.  `jamba models` reads this
+without torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from runtime.errors import ConfigError
-from runtime.quantization import LAYOUT, METHOD, Quantization
+
+METHOD = "jamba"
+"""The quant_method of the checkpoints that this project writes."""
+
+LAYOUT = "parameters"
+"""The `layout` of a checkpoint whose tensors are the model's parameters as they lie in memory."""
 
 Format = Literal["plain", "nano", "fp8", "parameters"]
 """plain tensors; the embedded model's NF4 and int8; e4m3 with scales; our quantized checkpoints."""
@@ -47,15 +53,6 @@ def block_size(quantization: Mapping[str, Any] | None) -> tuple[int, int] | None
         if isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) for n in size):
             return max(1, size[0]), max(1, size[1])
     return None
-
-
-def stored_quantization(values: Mapping[str, Any], source: str) -> Quantization:
-    """The quantization of one of our own checkpoints."""
-    keys = ("scheme", "absmax", "keep")
-    try:
-        return Quantization.from_json({key: values[key] for key in keys if key in values})
-    except ValueError as error:
-        raise ConfigError(f"{source}: quantization_config: {error}") from error
 
 
 def _unsupported(source: str, what: str) -> ConfigError:

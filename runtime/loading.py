@@ -14,12 +14,12 @@ from runtime.checkpoint import Checkpoint
 from runtime.config import JambaConfig
 from runtime.devices import Precision, pick_precision
 from runtime.errors import UsageError
-from runtime.formats import Format, stored_format, stored_quantization
+from runtime.formats import Format, stored_format
 from runtime.layout import slots
 from runtime.model import JambaModel
 from runtime.parameter_files import load_parameters
 from runtime.plan import CHUNK_TOKENS, MemoryPlan, Planner, candidates, choose
-from runtime.quantization import ALWAYS_KEPT, Quantization, named
+from runtime.quantization import ALWAYS_KEPT, Quantization, named, stored_quantization
 from runtime.weights import OnBytes, load_model, stored_in
 
 logger = logging.getLogger(__name__)

@@ -40,7 +40,22 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + idle  # what torch keeps for its next tensors
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _container_free_bytes())
+
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def _container_free_bytes() -> int:
+    """What a container's limit leaves; the system's own count knows nothing of it."""
+    try:
+        limit = int((CONTROL_GROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((CONTROL_GROUP / "memory.current").read_text(encoding="ascii"))
+        statistics = (CONTROL_GROUP / "memory.stat").read_text(encoding="ascii").split()
+        cached = int(statistics[statistics.index("inactive_file") + 1])  # given up when needed
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return sys.maxsize
+    return max(0, limit - used + cached)
 
 
 def give_back_freed() -> None:

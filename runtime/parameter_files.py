@@ -19,8 +19,8 @@ from torch import Tensor
 from runtime.checkpoint import weight_files
 from runtime.config import JambaConfig
 from runtime.devices import Precision
-from runtime.formats import stored_quantization
 from runtime.model import JambaModel
+from runtime.quantization import stored_quantization
 from runtime.tensor_file import Entry, read_header, read_into
 from runtime.weights import OnBytes, allocate, build, raise_mismatch
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from quant.ops.matmul.scaled import multiplies_fp8
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.errors import MemoryFitError
@@ -146,9 +147,14 @@ def state_bytes(config: JambaConfig, dtype: torch.dtype) -> int:
 
 
 def candidates(device: str, keep: Collection[str] = ALWAYS_KEPT) -> Iterator[Quantization | None]:
-    """Schemes in the order of preference: fp8 is for GPUs that multiply it."""
+    """Schemes in the order of preference: fp8 is for GPUs that multiply it.
+
+    A GPU that is not here, as with `jamba plan --gpu-memory`, is taken for one that does.
+    """
+    here = device == "cuda" and torch.cuda.is_available()
+    fp8 = device == "cuda" and (not here or multiplies_fp8(torch.device("cuda")))
     for name in ("none", "fp8", "int8", "nf4"):
-        if name != "fp8" or device == "cuda":
+        if name != "fp8" or fp8:
             yield named(name, keep)
 
 

@@ -8,14 +8,8 @@ from typing import Any, get_args
 
 from quant.linear import quantize_
 from quant.schemes import SCHEMES, Scheme, from_json
-from runtime.errors import UsageError
+from runtime.errors import ConfigError, UsageError
 from runtime.model import JambaModel, Part, quantizable
-
-METHOD = "jamba"
-"""The quant_method of the checkpoints that this project writes."""
-
-LAYOUT = "parameters"
-"""The `layout` of a checkpoint whose tensors are the model's parameters as they lie in memory."""
 
 ALWAYS_KEPT: frozenset[Part] = frozenset({"head"})
 """What stays in 16 bits unless asked for: the output head decides between tokens directly."""
@@ -66,3 +60,12 @@ def named(scheme: str | None, keep: Collection[str] = ALWAYS_KEPT) -> Quantizati
             hint=f"the parts are {', '.join(get_args(Part))}",
         )
     return Quantization(SCHEMES[scheme], frozenset(parts))
+
+
+def stored_quantization(values: Mapping[str, Any], source: str) -> Quantization:
+    """The quantization of one of our own checkpoints."""
+    keys = ("scheme", "absmax", "keep")
+    try:
+        return Quantization.from_json({key: values[key] for key in keys if key in values})
+    except ValueError as error:
+        raise ConfigError(f"{source}: quantization_config: {error}") from error

@@ -130,24 +130,30 @@ def fill(
     checkpoint: Checkpoint,
     scheme: Scheme | None,
     on_slot: Callable[[str], None],
+    device: torch.device,
 ) -> None:
-    """Copies tensors to their regions; `on_slot` is called with the name of each one done."""
+    """Copies tensors to their regions, quantizing on a device.
+
+    `on_slot` is called with the name of each one that is done.
+    """
     for slot in wanted:
         path, _, leaf = slot.parameter.rpartition(".")
         target = getattr(model.get_submodule(path), leaf)
         if isinstance(target, QuantWeight):
             assert scheme is not None
-            _fill_codes(target[slot.index], checkpoint, slot.name, scheme)
+            _fill_codes(target[slot.index], checkpoint, slot.name, scheme, device)
         else:
             target.data[slot.index].copy_(slot.transform(checkpoint.read(slot.name)))
         on_slot(slot.name)
 
 
-def _fill_codes(region: QuantWeight, checkpoint: Checkpoint, name: str, scheme: Scheme) -> None:
+def _fill_codes(
+    region: QuantWeight, checkpoint: Checkpoint, name: str, scheme: Scheme, device: torch.device
+) -> None:
     if checkpoint.scheme_of(name) == scheme.name:
         source = checkpoint.read_codes(name)
     else:
-        source = scheme.quantize(checkpoint.read(name).to(region.codes.device))
+        source = scheme.quantize(checkpoint.read(name).to(device))
     region.codes.data.copy_(source.codes)
     region.scale.data.copy_(source.scale)
 
@@ -173,7 +179,7 @@ def load_model(
     model = build(config, quantization, only)
     allocate(model, device, precision)
     scheme = None if quantization is None else quantization.scheme
-    fill(model, wanted.values(), checkpoint, scheme, counter(checkpoint, on_bytes))
+    fill(model, wanted.values(), checkpoint, scheme, counter(checkpoint, on_bytes), device)
     return model.eval()
 
 

@@ -35,6 +35,7 @@ def quantize(
     scheme: Scheme,
     keep: options.Keep = None,
     lm_head: LmHead = False,
+    device: options.Device = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -48,6 +49,11 @@ def quantize(
     from jamba_cli import session, show_quantize
 
     with session.start(
-        json=json, quiet=quiet, verbose=verbose, no_progress=no_progress, no_color=no_color
+        json=json,
+        quiet=quiet,
+        verbose=verbose,
+        no_progress=no_progress,
+        no_color=no_color,
+        device=device,
     ) as run:
         show_quantize.quantize(run, source, destination, scheme, keep or (), lm_head=lm_head)

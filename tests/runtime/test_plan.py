@@ -174,3 +174,15 @@ def test_random_quantized_weights_keep_numbers_of_ordinary_size(scheme):
     assert engine.setup.plan.weights == engine.weights_nbytes
     assert torch.isfinite(logits).all()
     assert 0.2 < logits.std() < 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "free"), [("max", "5", None), ("1000", "700", 400), ("1000", "1200", 0)]
+)
+def test_a_container_s_limit_is_respected(tmp_path, monkeypatch, limit, used, free):
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    unlimited = memory.free_bytes(torch.device("cpu"))
+    for name, text in {"max": limit, "current": used, "stat": "anon 9\ninactive_file 100"}.items():
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    found = memory.free_bytes(torch.device("cpu"))
+    assert found == free if free is not None else found > unlimited / 2

@@ -6,6 +6,8 @@ grouped form takes groups of any size.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,9 +20,18 @@ ROWS = 16
 """Rows of an fp8 product are a multiple of this."""
 
 
+@cache
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether a device has fp8 tensor cores: NVIDIA's from Ada (8.9) on.
+
+    Without them fp8 is a way to hold weights: they are widened, and activations stay as they are.
+    """
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 9)
+
+
 def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; bf16 is what the fp8 routine gives."""
-    if w.scheme != "fp8":
+    if w.scheme != "fp8" or not multiplies_fp8(x.device):
         return functional.linear(x, dequantize(w, x.dtype))
     m = x.shape[0]
     codes, scale = quantize_rows(functional.pad(x, (0, 0, 0, -m % ROWS)))
@@ -38,10 +49,10 @@ def matmul(x: Tensor, w: QuantWeight) -> Tensor:
 def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n].
 
-    fp8 needs no word from the device; int8 and nf4 bring `ends` to the host and dequantize one
+    fp8 needs no word from the device; the others bring `ends` to the host and dequantize one
     expert at a time into one scratch buffer.
     """
-    if w.scheme == "fp8":
+    if w.scheme == "fp8" and multiplies_fp8(x.device):
         codes, scale = quantize_rows(x)
         y = torch._scaled_grouped_mm(
             codes,
