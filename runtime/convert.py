@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch import Tensor
 
 from runtime.checkpoint import Checkpoint, weight_files
 from runtime.config import JambaConfig
-from runtime.devices import Precision, pick_precision
+from runtime.devices import Precision
 from runtime.errors import JambaError, ModelError, UsageError
-from runtime.formats import LAYOUT, METHOD, stored_format
+from runtime.formats import LAYOUT, METHOD, Format, stored_format
+from runtime.hub import INDEX
 from runtime.layout import Slot, slots
 from runtime.quantization import Quantization
 from runtime.tensor_file import Entry, make_header, read_header
@@ -47,7 +48,8 @@ MANIFEST = "conversion.json"
 
 CPU = torch.device("cpu")
 _SAMPLE = 4096
-_WEIGHTS = (".safetensors", ".bin", ".pth", ".gguf", ".index.json", ".partial")
+_COPIED = (".json", ".jinja", ".tiktoken", ".model", ".txt")
+"""Tokenizer, template and generation settings: what a model directory holds beside weights."""
 _DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -83,7 +85,8 @@ def convert(
     wanted = slots(config)
     checkpoint = Checkpoint(source, config.quantization)
     check(wanted, checkpoint, config)
-    precision = _file_precision(config)
+    quantization.tell_left_out(config)
+    precision = _file_precision(config, checkpoint.format)
     identity: dict[str, Any] = {
         "quant_method": METHOD,
         "layout": LAYOUT,
@@ -130,11 +133,10 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _file_precision(config: JambaConfig) -> Precision:
-    """Norms and the like as the checkpoint has them, matrices that are kept in 16 bits."""
+def _file_precision(config: JambaConfig, form: Format) -> Precision:
+    """Everything that is not quantized as the checkpoint has it, on whatever machine this runs."""
     stored = {name: dtype for dtype, name in _DTYPE_NAMES.items()}[config.dtype]
-    weights = pick_precision(config, CPU).weights
-    return replace(pick_precision(config, CPU), activations=stored, weights=weights)
+    return Precision(stored, torch.float16 if form == "nano" else stored)
 
 
 def _parameters(slot: Slot) -> set[str]:
@@ -225,8 +227,8 @@ def _mapped(file: Path, shard: Shard, quantization: Quantization) -> Iterator[di
     end = max(entry.start + entry.nbytes for entry in placed.values())
     with partial.open("wb+") as stream:
         stream.write(header)
-        stream.truncate(end)
         stream.flush()
+        _reserve(stream.fileno(), end)
         whole = torch.from_file(str(partial), shared=True, size=end, dtype=torch.uint8)
         yield {
             name: whole[entry.start : entry.start + entry.nbytes]
@@ -238,18 +240,27 @@ def _mapped(file: Path, shard: Shard, quantization: Quantization) -> Iterator[di
     partial.rename(file)
 
 
+def _reserve(descriptor: int, size: int) -> None:
+    """Gives a file its blocks: a disk that is full is an error here, and a crash in a mapping."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)
+
+
 def _complete(
     source: Path, destination: Path, shards: Sequence[Shard], identity: dict[str, Any]
 ) -> None:
     """Writes the index and the configuration, and copies what belongs to a model otherwise."""
     for file in sorted(source.iterdir()):
-        known = file.name in ("config.json", MANIFEST) or file.name.endswith(_WEIGHTS)
-        if file.is_file() and not known and file.suffix not in (".md", ".py"):
+        made_here = file.name in ("config.json", INDEX, MANIFEST)
+        copied = file.suffix in _COPIED or file.name.startswith(("LICENSE", "NOTICE"))
+        if copied and not made_here and file.is_file():
             shutil.copyfile(file, destination / file.name)
     weight_map = {name: shard.name for shard in shards for name in shard.entries}
     total = sum(entry.nbytes for shard in shards for entry in shard.entries.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    _write_text(destination / "model.safetensors.index.json", json.dumps(index, indent=1))
+    _write_text(destination / INDEX, json.dumps(index, indent=1))
     values = _read_json(source / "config.json") | {"quantization_config": identity}
     _write_text(destination / "config.json", json.dumps(values, indent=2))
     (destination / MANIFEST).unlink()

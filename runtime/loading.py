@@ -61,6 +61,11 @@ class Source:
                     f"{self.name} is stored in {own.scheme.name}, not in {wish.scheme}",
                     hint="quantize the bf16 checkpoint to another scheme with `jamba quantize`",
                 )
+            if missing := wish.keep - own.keep - ALWAYS_KEPT:
+                raise UsageError(
+                    f"{self.name} is stored with {', '.join(sorted(missing))} quantized",
+                    hint="quantize the bf16 checkpoint again with `jamba quantize --keep`",
+                )
             return [own]
         if wish.scheme is not None:
             return [named(wish.scheme, wish.keep)]
@@ -102,6 +107,8 @@ def prepare(
     options = source.options(device.type, wish)
     planner = make_planner(source, device.type, wish, chosen, memory.free_bytes(device))
     plan, quantization = choose(planner, options, wish.context or 0, wish.chunk_tokens, source.name)
+    if quantization is not None:
+        quantization.tell_left_out(source.config)
     if wish.chunk_tokens is None and plan.chunk_tokens < CHUNK_TOKENS[device.type]:
         logger.warning(
             "memory is short: reading %s tokens at a time, which is slower",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import torch
+
 from quant.linear import quantize_
 from quant.schemes import SCHEMES, Scheme, from_json
+from runtime.config import JambaConfig
 from runtime.errors import ConfigError, UsageError
 from runtime.model import JambaModel, Part, quantizable
+
+logger = logging.getLogger(__name__)
 
 ALWAYS_KEPT: frozenset[Part] = frozenset({"head"})
 """What stays in 16 bits unless asked for: the output head decides between tokens directly."""
@@ -27,9 +33,23 @@ class Quantization:
 
         Layers whose width the scheme can't hold stay as they are.
         """
-        wanted = {path for path, part in quantizable(model).items() if part not in self.keep}
+        wanted = self._wanted(model)
         wanted &= wanted if only is None else set(only)
         return quantize_(model, self.scheme, wanted.__contains__)
+
+    def _wanted(self, model: JambaModel) -> set[str]:
+        return {path for path, part in quantizable(model).items() if part not in self.keep}
+
+    def tell_left_out(self, config: JambaConfig) -> None:
+        """Logs a warning if there are layers that the scheme can't hold."""
+        with torch.device("meta"):
+            model = JambaModel(config)
+        wanted = self._wanted(model)
+        if left := len(wanted) - len(self.apply(model)):
+            logger.warning(
+                "%d of %d layers stay in 16 bits: %s needs widths that are multiples of %d",
+                left, len(wanted), self.scheme.name, self.scheme.multiple,
+            )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         """The scheme and what is kept."""

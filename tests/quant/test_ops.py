@@ -112,3 +112,12 @@ def test_the_number_of_rows_picks_the_way_unless_told():
     assert torch.equal(product(many, w), matmul(many, w))
     bias = randn(N, seed=2)
     assert torch.equal(product(many, w, bias), matmul(many, w) + bias)
+
+
+def test_widths_that_the_scaled_product_refuses_are_widened():
+    w, exact = weight("fp8", 6, K)
+    x = randn(37, K)
+    assert_close(scaled.matmul(x, w), x @ exact.T)
+    stack, exact = weight("fp8", 2, 6, K)
+    got = scaled.grouped_matmul(x, stack, torch.tensor([30, 37]))
+    assert_close(got, torch.cat((x[:30] @ exact[0].T, x[30:] @ exact[1].T)))

@@ -66,10 +66,12 @@ def test_the_files_are_the_models_parameters_and_any_reader_reads_them(source, t
 
 def test_what_belongs_to_a_model_goes_with_it(tmp_path):
     source = write_model(tmp_path / "source")
+    (source / "SHA256SUMS").write_text("of the weights that were")
     convert(source, tmp_path / "to", named("int8"))
     for name in ("tokenizer.tiktoken", "tokenizer_config.json"):
         assert (tmp_path / "to" / name).read_bytes() == (source / name).read_bytes()
     assert not list((tmp_path / "to").glob("*.partial"))
+    assert not (tmp_path / "to" / "SHA256SUMS").exists()
     assert not (tmp_path / "to" / MANIFEST).exists()
 
 
@@ -180,6 +182,8 @@ def test_a_quantized_model_is_not_quantized_again_nor_loaded_as_something_else(s
         with pytest.raises(UsageError, match=f"stored in int8, not in {scheme}"):
             engine(tmp_path / "to", scheme=scheme)
     assert engine(tmp_path / "to", scheme="int8").scheme == "int8"
+    with pytest.raises(UsageError, match="stored with mamba quantized"):
+        engine(tmp_path / "to", keep=("mamba",))
 
 
 def damage_truncate(file):

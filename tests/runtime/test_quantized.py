@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_nano_keeps_its_mind(scheme, limit):
     engine = Engine.load("nano", device="cpu", precision=EXACT, scheme=scheme)
     assert divergence(plain.score(ids), engine.score(ids)).mean() <= limit
     assert engine.weights_nbytes < 0.7 * plain.weights_nbytes
+
+
+def test_layers_that_a_scheme_can_t_hold_are_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        load("odd", "int8")
+        assert not caplog.records
+        load("odd", "nf4")
+    assert "19 of 19 layers stay in 16 bits: nf4 needs widths that are multiples" in caplog.text
 
 
 def test_nano_is_held_in_16_bits_on_a_cpu_unless_told():

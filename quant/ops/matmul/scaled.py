@@ -29,9 +29,18 @@ def multiplies_fp8(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 9)
 
 
+def _scales(w: QuantWeight) -> bool:
+    """Whether the fp8 routines take a weight: both of its sides are multiples of 16."""
+    return (
+        w.scheme == "fp8"
+        and not any(n % ROWS for n in w.shape[-2:])
+        and multiplies_fp8(w.codes.device)
+    )
+
+
 def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; bf16 is what the fp8 routine gives."""
-    if w.scheme != "fp8" or not multiplies_fp8(x.device):
+    if not _scales(w):
         return functional.linear(x, dequantize(w, x.dtype))
     m = x.shape[0]
     codes, scale = quantize_rows(functional.pad(x, (0, 0, 0, -m % ROWS)))
@@ -52,7 +61,7 @@ def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
     fp8 needs no word from the device; the others bring `ends` to the host and dequantize one
     expert at a time into one scratch buffer.
     """
-    if w.scheme == "fp8" and multiplies_fp8(x.device):
+    if _scales(w):
         codes, scale = quantize_rows(x)
         y = torch._scaled_grouped_mm(
             codes,
