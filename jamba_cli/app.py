@@ -14,7 +14,16 @@ import typer
 
 from jamba_cli import interrupts
 from jamba_cli.answer_file import keep_partial_files
-from jamba_cli.commands import ask, bench, doctor, models, summarize, tokens
+from jamba_cli.commands import (
+    ask,
+    bench,
+    doctor,
+    models,
+    plan,
+    quantize,
+    summarize,
+    tokens,
+)
 from jamba_cli.output import current, forget, write_stdout
 from runtime.errors import JambaError, MemoryFitError
 
@@ -37,6 +46,8 @@ app.command(short_help="Count tokens by directory, file or page.")(tokens.tokens
 app.add_typer(models.app, name="models", short_help="List, show and download models.")
 app.command(short_help="Check machine and installation; what is slow, and why.")(doctor.doctor)
 app.command(short_help="Measure the speed of reading and answering.")(bench.bench)
+app.command(short_help="Show what fits the memory, in which scheme.")(plan.plan)
+app.command(short_help="Write a quantized copy of a model.")(quantize.quantize)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,6 +5,7 @@ None means "not given": settings.py then looks at the environment and the config
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -141,6 +142,36 @@ Device = Annotated[
         parser=_device,
         metavar="DEVICE",
         help="auto, cpu, cuda, cuda:N or mps. [env: JAMBA_DEVICE; default: auto]",
+        rich_help_panel=_MODEL,
+    ),
+]
+
+
+class KeptPart(StrEnum):
+    """A part of a model that a scheme may leave in 16 bits."""
+
+    mamba = "mamba"
+    attention = "attention"
+    mlp = "mlp"
+    experts = "experts"
+
+
+Scheme = Annotated[
+    Literal["none", "int8", "fp8", "nf4"] | None,
+    typer.Option(
+        "--scheme",
+        metavar="none|int8|fp8|nf4",
+        help="How weights are held; default: as in the files, or the first that fits. "
+        "[env: JAMBA_SCHEME]",
+        rich_help_panel=_MODEL,
+    ),
+]
+Keep = Annotated[
+    list[KeptPart] | None,
+    typer.Option(
+        "--keep",
+        metavar="mamba|attention|mlp|experts",
+        help="Leave the projections of this part in 16 bits. Repeatable.",
         rich_help_panel=_MODEL,
     ),
 ]

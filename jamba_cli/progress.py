@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from jamba_cli.human import format_bytes, format_rate, format_seconds
 from jamba_cli.output import Output
 
-PhaseName = Literal["read", "tokenize", "load", "prefill", "decode", "download"]
+PhaseName = Literal["read", "tokenize", "load", "prefill", "decode", "download", "quantize"]
 
 MEMORY_LABELS = {
     "weights": "weights",

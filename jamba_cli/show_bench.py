@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 def show(
-    run: Session, shape: str | None, lengths: Sequence[int], decode_tokens: int, repeats: int
+    run: Session,
+    shape: str | None,
+    lengths: Sequence[int],
+    decode_tokens: int,
+    repeats: int,
+    keep: Sequence[str] = (),
 ) -> None:
     """Loads or makes the model, measures every length and prints a table or one JSON object."""
     from runtime.bench import measure
 
-    engine, name = _engine(run, shape)
+    engine, name = _engine(run, shape, keep, max(lengths) + decode_tokens)
     most = engine.config.max_context - decode_tokens
     if too_long := [length for length in lengths if length > most]:
         raise UsageError(
@@ -43,7 +48,7 @@ def show(
     if run.output.json:
         run.output.result(as_json(engine, name, results))
         return
-    run.output.line(f"{name} on {hardware(engine)}", "bold")
+    run.output.line(f"{name}{_scheme(engine)} on {hardware(engine)}", "bold")
     run.output.line(f"weights {format_bytes(engine.weights_nbytes)}, {_memory_line(engine)}")
     run.output.line()
     rows = [
@@ -60,17 +65,40 @@ def show(
     run.output.table(heads, rows, align=">>>>>")
 
 
-def _engine(run: Session, shape: str | None) -> tuple[Engine, str]:
+def _engine(
+    run: Session, shape: str | None, keep: Sequence[str], context: int
+) -> tuple[Engine, str]:
     from runtime.engine import Engine
     from runtime.models import resolve
+    from runtime.quantization import ALWAYS_KEPT
     from runtime.shapes import shape as named_shape
 
+    settings = run.settings
+    kept = {*keep, *ALWAYS_KEPT}
     if shape is not None:
         run.output.note(f"making random weights of shape {shape}")
-        engine = Engine.random(named_shape(shape), device=run.settings.device)
+        engine = Engine.random(
+            named_shape(shape),
+            device=settings.device,
+            scheme=settings.scheme,
+            keep=kept,
+            context=context,
+            chunk_tokens=settings.chunk_tokens,
+        )
         return engine, f"{shape} (random weights)"
-    model = run.settings.model
-    return Engine.load(resolve(model), device=run.settings.device), model
+    engine = Engine.load(
+        resolve(settings.model),
+        device=settings.device,
+        scheme=settings.scheme,
+        keep=kept,
+        context=context,
+        chunk_tokens=settings.chunk_tokens,
+    )
+    return engine, settings.model
+
+
+def _scheme(engine: Engine) -> str:
+    return "" if engine.scheme == "none" else f" in {engine.scheme}"
 
 
 def _cache_bytes(engine: Engine, result: Measurement) -> int:
@@ -108,6 +136,7 @@ def as_json(engine: Engine, name: str, results: Sequence[Measurement]) -> dict[s
         "schema_version": 1,
         "command": "bench",
         "model": name,
+        "scheme": engine.scheme,
         "hardware": hardware(engine),
         "weights_bytes": engine.weights_nbytes,
         "memory_bytes": peaks(engine.device, engine.weights_nbytes),

@@ -59,7 +59,7 @@ def run_task(
     if reader.style == "quote":
         output.note(NANO)
     started = time.monotonic()
-    engine = _load(reader, run)
+    engine = _load(reader, run, min(reading.tokens, reading.limit) + params.max_tokens)
     timings = {"read": read_s, "load": time.monotonic() - started}
     from jamba_cli.answering import Answerer
 
@@ -108,17 +108,27 @@ def _tell(reading: Plan, output: Output) -> None:
         output.warning(f"dropped to fit the context: {name}")
 
 
-def _load(reader: Reader, run: Session) -> Engine:
+def _load(reader: Reader, run: Session, context: int) -> Engine:
     from runtime.engine import Engine
 
+    settings = run.settings
     run.reporter.phase("load", None, "bytes")
 
     def on_bytes(done: int, total: int) -> None:
         run.reporter.phase("load", total, "bytes")
         run.reporter.advance(done)
 
-    engine = Engine.load(reader.directory, device=run.settings.device, on_bytes=on_bytes)
+    engine = Engine.load(
+        reader.directory,
+        device=settings.device,
+        scheme=settings.scheme,
+        context=context,
+        chunk_tokens=settings.chunk_tokens,
+        on_bytes=on_bytes,
+    )
     run.reporter.finish()
+    if engine.scheme != "none":
+        run.output.note(f"weights in {engine.scheme}")
     return engine
 
 

@@ -1,20 +1,25 @@
-"""Tensors on disk: safetensors files, sharded or single, plain or quantized by us."""
+"""Tensors on disk under Hugging Face's names: safetensors files, plain or quantized.
+
+Our own quantized checkpoints, whose tensors are the model's parameters, are parameter_files.py's.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from quant.ops import int8, nf4
-from runtime.errors import CheckpointError, ConfigError
+from quant.tensor import QuantWeight
+from runtime.errors import CheckpointError
+from runtime.formats import Format, block_size, stored_format
+from runtime.tensor_file import Entry, read_header, read_tensor
 
 _LEGACY_NAMES = (
     (".mamba.B_layernorm.", ".mamba.b_layernorm."),
@@ -24,7 +29,14 @@ _LEGACY_NAMES = (
 )
 """What the family's remote code of early 2024 called things, and what they are called now."""
 
-_SCALE_SUFFIXES = ("_absmax", "_scale")
+_SCALE_SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "nano": ("_absmax", "_scale"),
+    "fp8": ("_scale_inv", "_scale"),
+}
+"""What is added to a weight's name to name its scale, by format."""
+
+# Scales of activations, which are made anew for every token here, and of the KV cache.
+_UNUSED_SUFFIXES = (".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale")
 _REDOWNLOAD = "download the model again: `jamba models pull NAME`"
 
 
@@ -46,71 +58,43 @@ def current_name(name: str) -> str:
 
 
 class Checkpoint:
-    """The tensors of a model directory by their current names; a context manager."""
+    """The tensors of a model directory by their current names."""
 
     def __init__(self, directory: Path, quantization: Mapping[str, Any] | None) -> None:
         """Reads headers only; raises CheckpointError, or ConfigError for an unknown scheme."""
-        self.quantized = _is_ours(quantization, directory)
-        self._handles: dict[Path, Any] = {}
-        self._files: dict[str, Path] = {}  # by the name on disk
+        self.format: Format = stored_format(quantization, str(directory / "config.json"))
+        self._block = block_size(quantization) if self.format == "fp8" else None
+        self._entries: dict[str, tuple[Path, Entry]] = {}  # by the name on disk
         self.tensors: dict[str, StoredTensor] = {}
-        try:
-            for file in _files(directory):
-                self._open(file)
-            self._index()
-            self._unwrap_single_experts()
-        except BaseException:
-            self.close()
-            raise
+        for file in weight_files(directory):
+            self._open(file)
+        self._index()
+        self._unwrap_single_experts()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors as stored."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the files."""
-        for handle in self._handles.values():
-            handle.__exit__(None, None, None)
-        self._handles.clear()
-
     def _open(self, file: Path) -> None:
-        try:
-            self._handles[file] = safe_open(file, framework="pt").__enter__()
-        except FileNotFoundError:
-            raise CheckpointError(f"{file}: not found", hint=_REDOWNLOAD) from None
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
+        for name, entry in read_header(file)[0].items():
+            if name in self._entries:
+                raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
+            self._entries[name] = (file, entry)
 
     def _index(self) -> None:
-        """Notes where each tensor lies; a scale may lie in another shard than its codes."""
-        for file, handle in self._handles.items():
-            for name in handle.keys():  # noqa: SIM118  not a dict
-                if name in self._files:
-                    raise CheckpointError(f"{file.name}: {name!r} is also in another shard")
-                self._files[name] = file
-        for name, file in self._files.items():
-            if self.quantized and name.endswith(_SCALE_SUFFIXES):
+        """Notes what each tensor is; a scale may lie in another shard than its codes."""
+        suffixes = _SCALE_SUFFIXES.get(self.format, ())
+        for name, (file, entry) in self._entries.items():
+            if suffixes and name.endswith((*suffixes, *_UNUSED_SUFFIXES)):
                 continue
-            scale = next((name + s for s in _SCALE_SUFFIXES if name + s in self._files), None)
-            view = self._handles[file].get_slice(name)
-            shape = tuple(view.get_shape())
-            if self.quantized and scale and scale.endswith("_absmax"):
+            shape = entry.shape
+            scale = next((name + s for s in suffixes if name + s in self._entries), None)
+            if scale is None and entry.dtype == torch.float8_e4m3fn:
+                raise CheckpointError(f"{file.name}: {name!r} is in fp8 and has no scale")
+            if scale and scale.endswith("_absmax"):
                 shape = (*shape[:-1], 2 * shape[-1])
-            self.tensors[current_name(name)] = StoredTensor(
-                name, shape, _stored_nbytes(view), scale if self.quantized else None
-            )
+            self.tensors[current_name(name)] = StoredTensor(name, shape, entry.nbytes, scale)
 
     def _unwrap_single_experts(self) -> None:
         """The legacy layout stores a dense MLP as the only expert of a layer with no router."""
@@ -121,46 +105,60 @@ class Checkpoint:
                 self.tensors[name.replace(lone, ".feed_forward.")] = self.tensors.pop(name)
 
     def read(self, name: str) -> Tensor:
-        """The tensor, dequantized to fp16 where it is stored in one of our schemes."""
+        """The tensor, dequantized where it is stored in a scheme: nano's to fp16, fp8 to fp32."""
         stored = self.tensors[name]
         tensor = self._get(stored.stored_name)
         if stored.scale_name is None:
             return tensor
         scale = self._get(stored.scale_name)
+        if self.format == "fp8":
+            return tensor.float().mul_(self._spread(name, scale.float()))
         dequantize = nf4.dequantize if tensor.dtype == torch.uint8 else int8.dequantize
         return dequantize(tensor, scale, torch.float16)
 
+    def scheme_of(self, name: str) -> str | None:
+        """The scheme that a tensor is stored in, None if in none that we compute with."""
+        stored = self.tensors[name]
+        if stored.scale_name is None:
+            return None
+        if self.format == "fp8":
+            return "fp8" if self._block is None else None
+        return "nf4" if stored.scale_name.endswith("_absmax") else "int8"
+
+    def read_codes(self, name: str) -> QuantWeight:
+        """Codes and scales as they are stored, one fp8 scale spread over the rows."""
+        stored, scheme = self.tensors[name], self.scheme_of(name)
+        assert stored.scale_name is not None
+        codes, scale = self._get(stored.stored_name), self._get(stored.scale_name)
+        if scheme == "nf4":
+            return QuantWeight("nf4", codes, scale)
+        if scheme == "fp8":
+            rows = self._spread(name, scale.float())[:, 0].expand(codes.shape[0])
+            return QuantWeight("fp8", codes, rows)
+        return QuantWeight("int8", codes, scale)
+
+    def _spread(self, name: str, scale: Tensor) -> Tensor:
+        """A scale of the tensor, of each row or of each block, as one that multiplies [n, k]."""
+        n, k = self.tensors[name].shape
+        if self._block is None:
+            if scale.numel() not in (1, n):
+                raise CheckpointError(
+                    f"{name}: {scale.numel()} scales for {n} rows, and no block size in config.json"
+                )
+            return scale.reshape(-1, 1)
+        height, width = self._block
+        if scale.shape != (ceil(n / height), ceil(k / width)):
+            raise CheckpointError(
+                f"{name}: scales of shape {list(scale.shape)} for blocks of {height} x {width}"
+            )
+        return scale.repeat_interleave(height, 0)[:n].repeat_interleave(width, 1)[:, :k]
+
     def _get(self, stored_name: str) -> Tensor:
-        file = self._files[stored_name]
-        try:
-            tensor: Tensor = self._handles[file].get_tensor(stored_name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: {error}", hint=_REDOWNLOAD) from error
-        return tensor
+        return read_tensor(*self._entries[stored_name])
 
 
-def _stored_nbytes(view: Any) -> int:
-    bits = {"F64": 64, "I64": 64, "F32": 32, "I32": 32, "F16": 16, "BF16": 16}
-    count = bits.get(view.get_dtype(), 8)
-    for size in view.get_shape():
-        count *= size
-    return count // 8
-
-
-def _is_ours(quantization: Mapping[str, Any] | None, directory: Path) -> bool:
-    if quantization is None:
-        return False
-    method, scheme = quantization.get("quant_method"), quantization.get("scheme")
-    if method == "jamba" and scheme == "nf4":
-        return True
-    raise ConfigError(
-        f"{directory / 'config.json'}: quantization_config of method {method!r}, scheme "
-        f"{scheme!r} is not supported",
-        hint="use the model's bf16 checkpoint",
-    )
-
-
-def _files(directory: Path) -> Iterator[Path]:
+def weight_files(directory: Path) -> Iterator[Path]:
+    """The weight files of a model directory; raises CheckpointError."""
     index = directory / "model.safetensors.index.json"
     single = directory / "model.safetensors"
     if not index.exists():

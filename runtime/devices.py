@@ -59,7 +59,7 @@ def pick_precision(config: JambaConfig, device: torch.device) -> Precision:
     """bf16 on a GPU; on a CPU fp32 activations over weights as narrow as they come."""
     if device.type != "cpu":
         return Precision(torch.bfloat16, torch.bfloat16)
-    if config.quantization is not None:
-        return Precision(torch.float32, torch.float16)
     stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return Precision(torch.float32, stored[config.dtype])
+    quantization = config.quantization or {}
+    kept = "float16" if quantization.get("quant_method") == "jamba" else config.dtype
+    return Precision(torch.float32, stored.get(quantization.get("kept_dtype", kept), torch.float16))

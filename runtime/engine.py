@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +10,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from runtime import memory
 from runtime.cache import HybridCache
 from runtime.config import JambaConfig
-from runtime.devices import Precision, pick_device, pick_precision
+from runtime.devices import Precision, pick_device
 from runtime.errors import BudgetError, UsageError
-from runtime.memory import check_room
+from runtime.loading import Setup, Source, Wish, load, prepare
 from runtime.model import JambaModel
 from runtime.models import resolve
+from runtime.plan import CHUNK_TOKENS, LEAST_CHUNK_TOKENS
+from runtime.quantization import ALWAYS_KEPT
 from runtime.sampling import Sampler, SamplingParams
-from runtime.shapes import parameter_bytes, random_model
-from runtime.weights import OnBytes, load_model
+from runtime.shapes import random_model
+from runtime.weights import OnBytes
+from runtime.workspace import workspace_bytes
 
-CHUNK_TOKENS = {"cpu": 1024, "cuda": 16_384, "mps": 2_048}
-"""Tokens a prefill chunk: enough to be bound by arithmetic, few enough for their workspace."""
+logger = logging.getLogger(__name__)
 
 OnChunk = Callable[[int, int, HybridCache], None]
 """Called after each chunk with tokens done, tokens in all, and the cache."""
@@ -42,7 +46,11 @@ class Engine:
     """A loaded model on one device."""
 
     def __init__(
-        self, model: JambaModel, device: torch.device, directory: Path | None = None
+        self,
+        model: JambaModel,
+        device: torch.device,
+        directory: Path | None = None,
+        setup: Setup | None = None,
     ) -> None:
         self.model = model
         self.config: JambaConfig = model.config
@@ -51,6 +59,7 @@ class Engine:
             # Decays of long-forgotten tokens get denormal, which CPUs multiply 100 times slower.
             torch.set_flush_denormal(True)
         self.directory = directory
+        self.setup = setup
 
     @classmethod
     def load(
@@ -58,29 +67,45 @@ class Engine:
         name: str | Path,
         *,
         device: str = "auto",
+        scheme: str | None = None,
+        keep: Collection[str] = ALWAYS_KEPT,
+        context: int | None = None,
+        chunk_tokens: int | None = None,
         precision: Precision | None = None,
         on_bytes: OnBytes | None = None,
     ) -> Engine:
         """Loads a model by directory, embedded name, or Hub id that is already local.
 
+        `scheme` is none, int8, fp8 or nf4; None takes what the files are in, or the first that
+        fits the device with `context` tokens.  `keep` names the parts that stay in 16 bits.
         `precision` overrides what the device is best at (tests use exact fp32).  Raises
-        ModelError and its kinds; UsageError for a device that is not there.
+        ModelError and its kinds; MemoryFitError before anything is loaded; UsageError for a
+        device that is not there.
         """
         directory = resolve(str(name))
-        config = JambaConfig.from_json(directory)
+        source = Source(str(name), JambaConfig.from_json(directory), directory)
         target = pick_device(device)
-        chosen = precision or pick_precision(config, target)
-        check_room(parameter_bytes(config, chosen), target)
-        model = load_model(directory, config, device=target, precision=chosen, on_bytes=on_bytes)
-        return cls(model, target)
+        wish = Wish(scheme, frozenset(keep), context, chunk_tokens)
+        setup = prepare(source, target, wish, precision)
+        return cls(load(source, target, setup, on_bytes), target, directory, setup)
 
     @classmethod
-    def random(cls, config: JambaConfig, *, device: str = "auto") -> Engine:
+    def random(
+        cls,
+        config: JambaConfig,
+        *,
+        device: str = "auto",
+        scheme: str | None = None,
+        keep: Collection[str] = ALWAYS_KEPT,
+        context: int | None = None,
+        chunk_tokens: int | None = None,
+    ) -> Engine:
         """An engine with random weights, for measuring a shape; raises MemoryFitError."""
         target = pick_device(device)
-        precision = pick_precision(config, target)
-        check_room(parameter_bytes(config, precision), target)
-        return cls(random_model(config, target, precision), target)
+        wish = Wish(scheme, frozenset(keep), context, chunk_tokens)
+        setup = prepare(Source("the model", config), target, wish)
+        model = random_model(config, target, setup.precision, setup.quantization)
+        return cls(model, target, setup=setup)
 
     @property
     def weights_nbytes(self) -> int:
@@ -88,9 +113,16 @@ class Engine:
         return sum(parameter.nbytes for parameter in self.model.parameters())
 
     @property
+    def scheme(self) -> str:
+        """The scheme that the weights are held in; "none" for plain tensors."""
+        return "none" if self.setup is None else self.setup.plan.scheme
+
+    @property
     def chunk_tokens(self) -> int:
-        """The chunk size that suits the device."""
-        return CHUNK_TOKENS[self.device.type]
+        """The chunk size that suits the device and its free memory when the model was loaded."""
+        return (
+            CHUNK_TOKENS[self.device.type] if self.setup is None else self.setup.plan.chunk_tokens
+        )
 
     def new_cache(self, max_tokens: int | None = None) -> HybridCache:
         """An empty cache for up to `max_tokens` tokens (the model's whole context if None)."""
@@ -119,8 +151,10 @@ class Engine:
         self._check_room(cache, total)
         step = self.chunk_tokens if chunk_tokens is None else chunk_tokens
         logits = torch.empty(0)
-        for start in range(0, total, step):
-            end = min(start + step, total)
+        end = 0
+        while end < total:
+            step = self._affordable(step)
+            start, end = end, min(end + step, total)
             wanted = "last" if end == total else "none"
             logits = self.model(ids[start:end], cache, logits=wanted)
             if on_chunk is not None:
@@ -167,6 +201,29 @@ class Engine:
         step = self.chunk_tokens if chunk_tokens is None else chunk_tokens
         parts = [self.model(part, cache, logits="all") for part in ids.split(step)]
         return torch.cat(parts)
+
+    def _affordable(self, chunk_tokens: int) -> int:
+        """The chunk size, halved until what it needs is free: others may have taken memory."""
+        free, size = memory.free_bytes(self.device), chunk_tokens
+        while size > LEAST_CHUNK_TOKENS and self._workspace(size) > free:
+            size = max(LEAST_CHUNK_TOKENS, size // 2)
+        if size < chunk_tokens:
+            logger.warning(
+                "%.1f GB are free: reading %s tokens at a time instead of %s",
+                free / 1e9, f"{size:,}", f"{chunk_tokens:,}",
+            )  # fmt: skip
+        return size
+
+    def _workspace(self, chunk_tokens: int) -> int:
+        dtype = self.model.activation_dtype
+        setup = self.setup
+        return workspace_bytes(
+            self.config,
+            chunk_tokens,
+            cpu=self.device.type == "cpu",
+            precision=Precision(dtype, dtype) if setup is None else setup.precision,
+            quantization=None if setup is None else setup.quantization,
+        )
 
     def _ids(self, token_ids: Sequence[int]) -> Tensor:
         ids = torch.tensor(token_ids, dtype=torch.long)

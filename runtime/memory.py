@@ -1,18 +1,23 @@
-"""What memory is used, on the host and on the device."""
+"""What memory is used and free, on the host and on the device; plan.py says what is needed."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
+from pathlib import Path
 
 import psutil
 import torch
 
-from runtime.errors import MemoryFitError
-
 
 def host_peak_bytes() -> int:
     """The most memory that this process has had resident."""
+    status = Path("/proc/self/status")  # Linux's rusage counts what the parent had before exec
+    if status.is_file():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
@@ -33,15 +38,28 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on the device now, other processes counted."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free
-    return int(psutil.virtual_memory().available)
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + idle  # what torch keeps for its next tensors
+    return min(int(psutil.virtual_memory().available), _container_free_bytes())
 
 
-def check_room(weights: int, device: torch.device) -> None:
-    """Raises MemoryFitError if the weights alone are more than is free, before loading them."""
-    free = free_bytes(device)
-    if weights > free:
-        raise MemoryFitError(
-            f"the weights take {weights / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free",
-            hint="take a smaller model (`jamba models` shows what each needs), or free memory",
-        )
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def _container_free_bytes() -> int:
+    """What a container's limit leaves; the system's own count knows nothing of it."""
+    try:
+        limit = int((CONTROL_GROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((CONTROL_GROUP / "memory.current").read_text(encoding="ascii"))
+        statistics = (CONTROL_GROUP / "memory.stat").read_text(encoding="ascii").split()
+        cached = int(statistics[statistics.index("inactive_file") + 1])  # given up when needed
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return sys.maxsize
+    return max(0, limit - used + cached)
+
+
+def give_back_freed() -> None:
+    """Returns to the system what was freed here: glibc keeps up to 64 MB, as after loading."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -7,8 +7,7 @@ Dimensions: l new tokens, t tokens read so far (with the new ones), d hidden, e 
 Mamba layer (expand * d), n state, r dt rank, w convolution width, h query heads, k key heads,
 p head width, x experts, f feed-forward width, v vocabulary.
 
-Which weights may be stored narrow or quantized is said by the module they are in: `Linear` and
-`Experts` may, everything else stays as it is.
+Which weights may be quantized is said by `quantizable`: everything else stays as it is.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import selective_scan
 
 Logits = Literal["none", "last", "all"]
+Part = Literal["experts", "mlp", "attention", "mamba", "head"]
+"""What a weight that may be quantized is part of."""
 
 
 def _empty(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
@@ -181,7 +182,8 @@ class JambaModel(nn.Module):
         self.embed_tokens = _empty(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
         self.final_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.lm_head = None if config.tie_word_embeddings else _empty(*self.embed_tokens.shape)
+        tied = config.tie_word_embeddings
+        self.lm_head = None if tied else Linear(config.hidden_size, config.vocab_size)
 
     @property
     def activation_dtype(self) -> torch.dtype:
@@ -200,6 +202,28 @@ class JambaModel(nn.Module):
         if logits == "none":
             return x.new_empty(0, dtype=torch.float32)
         x = self.final_layernorm(x if logits == "all" else x[-1:])
-        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        head = self.embed_tokens if self.lm_head is None else self.lm_head.weight
         out = linear(x, head).float()  # [l, v]
         return out if logits == "all" else out[0]
+
+
+_QUANTIZABLE: tuple[tuple[Part, type[nn.Module], tuple[str, ...]], ...] = (
+    ("experts", MoE, ("experts",)),
+    ("mlp", MLP, ("gate_up_proj", "down_proj")),
+    ("attention", AttentionMixer, ("qkv_proj", "o_proj")),
+    ("mamba", MambaMixer, ("in_proj", "out_proj")),
+)
+
+
+def quantizable(model: JambaModel) -> dict[str, Part]:
+    """The layers whose weights may be quantized, by path, and what they are part of.
+
+    Never the router, A, D, the biases, the convolution and the norms, on which small errors tell;
+    nor x_proj and dt_proj, whose outputs steer the state, nor the embedding, which is only read.
+    """
+    found: dict[str, Part] = {} if model.lm_head is None else {"lm_head": "head"}
+    for path, module in model.named_modules():
+        for part, kind, names in _QUANTIZABLE:
+            if isinstance(module, kind):
+                found |= {f"{path}.{name}": part for name in names}
+    return found

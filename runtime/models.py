@@ -13,6 +13,7 @@ from typing import Literal
 from runtime import hub
 from runtime.config import JambaConfig
 from runtime.errors import CheckpointError, ConfigError, ModelError
+from runtime.formats import stored_format
 
 ASSETS = Path(__file__).parent / "assets"
 DEFAULT = "nano"
@@ -150,8 +151,8 @@ def describe(name: str, path: Path, licence: str = "") -> ModelEntry:
     """An entry for any model directory, computed from its config.json; raises ModelError."""
     config = JambaConfig.from_json(path)
     channels = config.mamba_inner_size
-    # Our own schemes are for CPUs: held in 16 bits, with activations in 32.
-    packed = config.quantization is not None and config.quantization.get("quant_method") == "jamba"
+    # nano is for CPUs: held in 16 bits, with activations in 32.
+    packed = stored_format(config.quantization, str(path / "config.json")) == "nano"
     activation = 4 if packed else 2
     mamba_bytes = channels * (4 * config.mamba_d_state + activation * (config.mamba_d_conv - 1))
     kv_numbers = 2 * config.count("attention") * config.num_kv_heads * config.head_dim

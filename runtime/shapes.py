@@ -7,11 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from quant.experts import QuantExperts
+from quant.linear import QuantLinear
+from quant.tensor import QuantWeight
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.errors import UsageError
 from runtime.model import JambaModel
-from runtime.weights import allocate
+from runtime.quantization import Quantization
+from runtime.weights import allocate, build
 
 _FAMILY: dict[str, Any] = {"model_type": "jamba", "vocab_size": 65_536, "mamba_dt_rank": "auto"}
 
@@ -22,6 +26,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "intermediate_size": 14_336,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "large": _FAMILY
+    | {
+        "hidden_size": 8192,
+        "intermediate_size": 24_576,
+        "num_hidden_layers": 72,
+        "num_attention_heads": 64,
         "num_key_value_heads": 8,
     },
     "3b": _FAMILY
@@ -56,26 +68,46 @@ def shape(name: str) -> JambaConfig:
     return JambaConfig.from_dict(SHAPES[name], source=f"shape {name}")
 
 
-def parameter_bytes(config: JambaConfig, precision: Precision) -> int:
-    """Bytes of a model's parameters as the engine holds them."""
-    with torch.device("meta"):
-        model = JambaModel(config)
-    allocate(model, torch.device("meta"), precision)
-    return sum(parameter.nbytes for parameter in model.parameters())
-
-
 def random_model(
-    config: JambaConfig, device: torch.device, precision: Precision, *, seed: int = 0
+    config: JambaConfig,
+    device: torch.device,
+    precision: Precision,
+    quantization: Quantization | None = None,
+    *,
+    seed: int = 0,
 ) -> JambaModel:
     """A model of random weights, made where it will run; activations stay of ordinary size."""
-    with torch.device("meta"):
-        model = JambaModel(config)
+    model = build(config, quantization)
     allocate(model, device, precision)
     generator = torch.Generator(device).manual_seed(seed)
     for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            _fill(name, parameter, generator)
+        if isinstance(module, QuantLinear):
+            _fill_codes(module.weight, generator)
+        elif isinstance(module, QuantExperts):
+            _fill_codes(module.gate_up, generator)
+            _fill_codes(module.down, generator)
+        else:
+            for name, parameter in module.named_parameters(recurse=False):
+                _fill(name, parameter, generator)
     return model.eval()
+
+
+_CODE_SPREAD = {"int8": 73.3, "fp8": 1.0, "nf4": 0.564}
+"""Standard deviation of the codes that `_fill_codes` draws."""
+
+
+def _fill_codes(weight: QuantWeight, generator: torch.Generator) -> None:
+    """Random codes and one scale for all, so that nothing wider than the codes is ever held."""
+    codes = weight.codes.data
+    if weight.scheme == "int8":
+        codes.random_(-127, 128, generator=generator)
+    elif weight.scheme == "nf4":
+        codes.random_(0, 256, generator=generator)
+    else:
+        for part in codes.view(-1, *codes.shape[-2:]):
+            noise = torch.empty(part.shape, dtype=torch.bfloat16, device=part.device)
+            part.copy_(noise.normal_(generator=generator))
+    weight.scale.data.fill_(weight.shape[-1] ** -0.5 / _CODE_SPREAD[weight.scheme])
 
 
 def _fill(name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:

@@ -1,4 +1,4 @@
-"""From the tensors of a checkpoint to the parameters of a model.
+"""From a checkpoint to the parameters of a model, quantized on the way where that is asked for.
 
 The model is built without memory; every parameter is then allocated once and filled piece by
 piece, so that loading holds the weights and at most two of the largest tensors more.
@@ -6,19 +6,23 @@ piece, so that loading holds the weights and at most two of the largest tensors 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from quant.experts import QuantExperts
+from quant.linear import QuantLinear
+from quant.schemes import Scheme
+from quant.tensor import QuantWeight
 from runtime.checkpoint import Checkpoint
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.errors import CheckpointError
-from runtime.model import MLP, AttentionMixer, JambaModel, Layer, Linear, MambaMixer, MoE
+from runtime.layout import Slot, slots
+from runtime.model import JambaModel
+from runtime.quantization import Quantization
 
 OnBytes = Callable[[int, int], None]
 """Called with the bytes read so far and in all."""
@@ -26,120 +30,27 @@ OnBytes = Callable[[int, int], None]
 _SHOWN = 20  # names that an error lists before it only counts
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """The place of one checkpoint tensor: a region of a parameter, and how to get it there."""
-
-    name: str  # in the checkpoint
-    parameter: str  # in the model
-    shape: tuple[int, ...]  # on disk
-    index: Any = ...  # the region of the parameter
-    transform: Callable[[Tensor], Tensor] = lambda tensor: tensor
+def checkpoint_shapes(config: JambaConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors that a checkpoint of this shape holds, by their names on disk."""
+    return {name: slot.shape for name, slot in slots(config).items()}
 
 
-def _slots(model: JambaModel) -> Iterator[Slot]:
-    shape = tuple(model.embed_tokens.shape)
-    yield Slot("model.embed_tokens.weight", "embed_tokens", shape)
-    if model.lm_head is not None:
-        yield Slot("lm_head.weight", "lm_head", shape)
-    norm = tuple(model.final_layernorm.weight.shape)
-    yield Slot("model.final_layernorm.weight", "final_layernorm.weight", norm)
-    for i, layer in enumerate(model.layers):
-        assert isinstance(layer, Layer)
-        for name in ("input_layernorm", "pre_ff_layernorm"):
-            yield Slot(f"model.layers.{i}.{name}.weight", f"layers.{i}.{name}.weight", norm)
-        mixer = _mamba_slots if isinstance(layer.mixer, MambaMixer) else _attention_slots
-        yield from mixer(f"model.layers.{i}", f"layers.{i}.mixer", layer.mixer)
-        dense = isinstance(layer.feed_forward, MLP)
-        feed_forward = _mlp_slots if dense else _moe_slots
-        source, target = f"model.layers.{i}.feed_forward", f"layers.{i}.feed_forward"
-        yield from feed_forward(source, target, layer.feed_forward)
-
-
-def _linear_slots(source: str, target: str, linear: Linear) -> Iterator[Slot]:
-    yield Slot(f"{source}.weight", f"{target}.weight", tuple(linear.weight.shape))
-    if linear.bias is not None:
-        yield Slot(f"{source}.bias", f"{target}.bias", tuple(linear.bias.shape))
-
-
-def _attention_slots(source: str, target: str, mixer: nn.Module) -> Iterator[Slot]:
-    assert isinstance(mixer, AttentionMixer)
-    source += ".self_attn"
-    d, start = mixer.qkv_proj.weight.shape[1], 0
-    for name, heads in zip(("q_proj", "k_proj", "v_proj"), mixer.heads, strict=True):
-        end = start + heads * mixer.head_dim
-        rows = slice(start, end)
-        yield Slot(f"{source}.{name}.weight", f"{target}.qkv_proj.weight", (end - start, d), rows)
-        start = end
-    yield from _linear_slots(f"{source}.o_proj", f"{target}.o_proj", mixer.o_proj)
-
-
-def _mamba_slots(source: str, target: str, mixer: nn.Module) -> Iterator[Slot]:
-    assert isinstance(mixer, MambaMixer)
-    source += ".mamba"
-    w, e = mixer.conv_weight.shape
-    n = mixer.A.shape[0]
-    for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):
-        yield from _linear_slots(f"{source}.{name}", f"{target}.{name}", getattr(mixer, name))
-    for name in ("dt_layernorm", "b_layernorm", "c_layernorm"):
-        width = tuple(getattr(mixer, name).weight.shape)
-        yield Slot(f"{source}.{name}.weight", f"{target}.{name}.weight", width)
-    yield Slot(
-        f"{source}.conv1d.weight",
-        f"{target}.conv_weight",
-        (e, 1, w),
-        transform=lambda tensor: tensor[:, 0].T,
-    )
-    if mixer.conv_bias is not None:
-        yield Slot(f"{source}.conv1d.bias", f"{target}.conv_bias", (e,))
-    yield Slot(f"{source}.dt_proj.bias", f"{target}.dt_bias", (e,))
-    yield Slot(
-        f"{source}.A_log",
-        f"{target}.A",
-        (e, n),
-        transform=lambda tensor: -tensor.float().exp().T,  # widened before it is exponentiated
-    )
-    yield Slot(f"{source}.D", f"{target}.D", (e,))
-
-
-def _mlp_slots(source: str, target: str, mlp: nn.Module) -> Iterator[Slot]:
-    assert isinstance(mlp, MLP)
-    gate_up = mlp.gate_up_proj.weight
-    f, d = gate_up.shape[0] // 2, gate_up.shape[1]
-    for k, name in enumerate(("gate_proj", "up_proj")):
-        rows = slice(k * f, (k + 1) * f)
-        yield Slot(f"{source}.{name}.weight", f"{target}.gate_up_proj.weight", (f, d), rows)
-    yield Slot(f"{source}.down_proj.weight", f"{target}.down_proj.weight", (d, f))
-
-
-def _moe_slots(source: str, target: str, moe: nn.Module) -> Iterator[Slot]:
-    assert isinstance(moe, MoE)
-    count, d, f = moe.experts.down.shape
-    yield Slot(f"{source}.router.weight", f"{target}.router", (count, d))
-    for expert in range(count):
-        part = f"{source}.experts.{expert}"
-        for k, name in enumerate(("gate_proj", "up_proj")):
-            region = (expert, slice(k * f, (k + 1) * f))
-            yield Slot(f"{part}.{name}.weight", f"{target}.experts.gate_up", (f, d), region)
-        yield Slot(f"{part}.down_proj.weight", f"{target}.experts.down", (d, f), expert)
-
-
-def checkpoint_shapes(model: JambaModel) -> dict[str, tuple[int, ...]]:
-    """The tensors that a checkpoint of this model holds, by their names on disk."""
-    return {slot.name: slot.shape for slot in _slots(model)}
-
-
-def _check(slots: dict[str, Slot], checkpoint: Checkpoint, config: JambaConfig) -> None:
+def check(wanted: Mapping[str, Slot], checkpoint: Checkpoint, config: JambaConfig) -> None:
     """Compares names and shapes of all tensors; raises one CheckpointError that lists all."""
     stored = checkpoint.tensors
     allowed = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    problems = [f"missing: {name}" for name in slots if name not in stored]
-    problems += [f"unexpected: {name}" for name in stored.keys() - slots.keys() - allowed]
+    problems = [f"missing: {name}" for name in wanted if name not in stored]
+    problems += [f"unexpected: {name}" for name in stored.keys() - wanted.keys() - allowed]
     problems += [
         f"{name}: shape {list(stored[name].shape)}, config.json implies {list(slot.shape)}"
-        for name, slot in slots.items()
+        for name, slot in wanted.items()
         if name in stored and stored[name].shape != slot.shape
     ]
+    raise_mismatch(problems)
+
+
+def raise_mismatch(problems: Collection[str]) -> None:
+    """Raises a CheckpointError with what does not match, if anything does not."""
     if problems:
         listed = "; ".join(sorted(problems)[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -149,16 +60,102 @@ def _check(slots: dict[str, Slot], checkpoint: Checkpoint, config: JambaConfig) 
         )
 
 
-def allocate(model: JambaModel, device: torch.device, precision: Precision) -> None:
-    """Gives every parameter its memory: matrices in the weights' dtype, A, D, dt_bias in fp32."""
-    for module in model.modules():
+def build(
+    config: JambaConfig,
+    quantization: Quantization | None = None,
+    only: Collection[str] | None = None,
+) -> JambaModel:
+    """The model's structure without memory; `only` narrows the layers that are quantized."""
+    with torch.device("meta"):
+        model = JambaModel(config)
+    if quantization is not None:
+        quantization.apply(model, only)
+    return model
+
+
+def parameter_dtypes(model: JambaModel, precision: Precision) -> dict[str, torch.dtype]:
+    """Matrices in the weights' dtype, A, D and dt_bias in fp32, codes and scales as they are."""
+    dtypes: dict[str, torch.dtype] = {}
+    for path, module in model.named_modules():
+        quantized = isinstance(module, QuantLinear | QuantExperts)
         for name, parameter in module.named_parameters(recurse=False):
-            kept = name in ("A", "D", "dt_bias")
             matrix = parameter.dim() > 1 and name != "conv_weight"
-            narrow = precision.weights if matrix else precision.activations
-            dtype = torch.float32 if kept else narrow
-            memory = torch.empty(parameter.shape, dtype=dtype, device=device)
-            setattr(module, name, nn.Parameter(memory, requires_grad=False))
+            dtype = precision.weights if matrix else precision.activations
+            if name in ("A", "D", "dt_bias"):
+                dtype = torch.float32
+            elif quantized and name != "bias":
+                dtype = parameter.dtype
+            dtypes[f"{path}.{name}" if path else name] = dtype
+    return dtypes
+
+
+def allocate(model: JambaModel, device: torch.device, precision: Precision) -> None:
+    """Gives every parameter its memory."""
+    for name, dtype in parameter_dtypes(model, precision).items():
+        shape = model.get_parameter(name).shape
+        set_parameter(model, name, torch.empty(shape, dtype=dtype, device=device))
+
+
+def set_parameter(model: nn.Module, name: str, memory: Tensor) -> None:
+    """Puts memory in the place of a parameter."""
+    path, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(path), leaf, nn.Parameter(memory, requires_grad=False))
+
+
+def weights_bytes(
+    config: JambaConfig,
+    precision: Precision,
+    quantization: Quantization | None = None,
+    only: Collection[str] | None = None,
+) -> int:
+    """Bytes of a model's parameters as the engine holds them."""
+    model = build(config, quantization, only)
+    dtypes = parameter_dtypes(model, precision)
+    return sum(model.get_parameter(n).numel() * dtype.itemsize for n, dtype in dtypes.items())
+
+
+def stored_in(checkpoint: Checkpoint, scheme: str, wanted: Mapping[str, Slot]) -> set[str]:
+    """Paths of the layers all of whose weights are stored in a scheme already."""
+    layers: dict[str, bool] = {}
+    for name, slot in wanted.items():
+        if name.endswith(".weight"):
+            path = slot.parameter.rpartition(".")[0]
+            layers[path] = layers.get(path, True) and checkpoint.scheme_of(name) == scheme
+    return {path for path, whole in layers.items() if whole}
+
+
+def fill(
+    model: nn.Module,
+    wanted: Collection[Slot],
+    checkpoint: Checkpoint,
+    scheme: Scheme | None,
+    on_slot: Callable[[str], None],
+    device: torch.device,
+) -> None:
+    """Copies tensors to their regions, quantizing on a device.
+
+    `on_slot` is called with the name of each one that is done.
+    """
+    for slot in wanted:
+        path, _, leaf = slot.parameter.rpartition(".")
+        target = getattr(model.get_submodule(path), leaf)
+        if isinstance(target, QuantWeight):
+            assert scheme is not None
+            _fill_codes(target[slot.index], checkpoint, slot.name, scheme, device)
+        else:
+            target.data[slot.index].copy_(slot.transform(checkpoint.read(slot.name)))
+        on_slot(slot.name)
+
+
+def _fill_codes(
+    region: QuantWeight, checkpoint: Checkpoint, name: str, scheme: Scheme, device: torch.device
+) -> None:
+    if checkpoint.scheme_of(name) == scheme.name:
+        source = checkpoint.read_codes(name)
+    else:
+        source = scheme.quantize(checkpoint.read(name).to(device))
+    region.codes.data.copy_(source.codes)
+    region.scale.data.copy_(source.scale)
 
 
 def load_model(
@@ -167,24 +164,33 @@ def load_model(
     *,
     device: torch.device,
     precision: Precision,
+    quantization: Quantization | None = None,
+    only: Collection[str] | None = None,
     on_bytes: OnBytes | None = None,
 ) -> JambaModel:
     """Builds the model and fills it from the checkpoint in `directory`.
 
-    Raises CheckpointError with every missing, unexpected and misshapen tensor.
+    `only` names the layers that are quantized.  Raises CheckpointError with every missing,
+    unexpected and misshapen tensor.
     """
-    with torch.device("meta"):
-        model = JambaModel(config)
-    slots = {slot.name: slot for slot in _slots(model)}
-    with Checkpoint(directory, config.quantization) as checkpoint:
-        _check(slots, checkpoint, config)
-        allocate(model, device, precision)
-        parameters = dict(model.named_parameters())
-        done, total = 0, checkpoint.nbytes
-        for name, slot in slots.items():
-            region = parameters[slot.parameter].data[slot.index]
-            region.copy_(slot.transform(checkpoint.read(name)))
-            done += checkpoint.tensors[name].nbytes
-            if on_bytes is not None:
-                on_bytes(done, total)
+    wanted = slots(config)
+    checkpoint = Checkpoint(directory, config.quantization)
+    check(wanted, checkpoint, config)
+    model = build(config, quantization, only)
+    allocate(model, device, precision)
+    scheme = None if quantization is None else quantization.scheme
+    fill(model, wanted.values(), checkpoint, scheme, counter(checkpoint, on_bytes), device)
     return model.eval()
+
+
+def counter(checkpoint: Checkpoint, on_bytes: OnBytes | None) -> Callable[[str], None]:
+    """Turns the names of tensors that are done into the bytes that are."""
+    done, total = 0, checkpoint.nbytes
+
+    def on_slot(name: str) -> None:
+        nonlocal done
+        done += checkpoint.tensors[name].nbytes
+        if on_bytes is not None:
+            on_bytes(done, total)
+
+    return on_slot

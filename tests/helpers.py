@@ -49,3 +49,27 @@ def golden(name: str) -> tuple[list[int], Tensor]:
 def golden_engine(name: str) -> Engine:
     """A golden model in fp32 on the CPU."""
     return Engine.load(GOLDEN / name, device="cpu", precision=EXACT)
+
+
+def sqnr_db(weight: Tensor, restored: Tensor) -> float:
+    """Signal to quantization noise in dB."""
+    noise = (weight - restored).double().square().sum()
+    return float(10 * torch.log10(weight.double().square().sum() / noise))
+
+
+def gaussian() -> Tensor:
+    """A weight as layers are begun."""
+    return torch.randn(256, 1536, generator=torch.Generator().manual_seed(0))
+
+
+def heavy_tailed() -> Tensor:
+    """Student's t with 4 degrees of freedom: outliers of 20 deviations."""
+    g = torch.Generator().manual_seed(1)
+    chi = torch.randn(4, 256, 1536, generator=g).square().sum(0)
+    return torch.randn(256, 1536, generator=g) / (chi / 4).sqrt()
+
+
+def divergence(wanted: Tensor, got: Tensor) -> Tensor:
+    """KL divergence in nats of each token's distribution [l, v] -> [l]."""
+    p, q = (logits.double().log_softmax(-1) for logits in (wanted, got))
+    return (p.exp() * (p - q)).sum(-1)

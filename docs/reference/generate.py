@@ -55,6 +55,7 @@ An unknown key in `config.toml` is an error. `jamba doctor` says where the file 
 |---|---|
 | `JAMBA_CONFIG` | another file in the place of `config.toml` |
 | `JAMBA_PDF_PASSWORD` | opens encrypted PDFs |
+| `JAMBA_KERNELS=reference` | quantized products on a GPU without kernels, in PyTorch |
 | `JAMBA_DEBUG=1` | errors show their traceback |
 | `NO_COLOR`, `JAMBA_NO_COLOR` | no colour; `FORCE_COLOR` colours pipes too |
 | `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` | where models are kept, the token for gated ones, the Hub |
@@ -94,10 +95,20 @@ SCHEMAS = {
         "`first_token`, `decode`; `memory_bytes`: `weights`, `kv_cache`, `ssm_state`, "
         "`workspace_peak`, `host_peak` and, on a GPU, `device_peak`; `warnings`."
     ),
+    "plan": (
+        "`schema_version` 1, `command`, `model`, `device`, `available_bytes`, `context_tokens`, "
+        "`plans`: a list of `scheme`, `keep` (parts in 16 bits), `chunk_tokens`, `weights`, "
+        "`kv_cache`, `ssm_state`, `workspace`, `headroom`, `total` (bytes), `fits`, "
+        "`longest_context_tokens`; `chosen`: the one that would be loaded, or null."
+    ),
+    "quantize": (
+        "`schema_version` 1, `command`, `source`, `path`, `scheme`, `keep`, `bytes`, `written` "
+        "(false: it was there already)."
+    ),
     "bench": (
-        "`schema_version` 1, `command`, `model`, `hardware`, `weights_bytes`, `memory_bytes`, "
-        "`results`: a list of `prompt_tokens`, `prefill_s`, `prefill_tokens_per_s`, "
-        "`decode_tokens`, `decode_s`, `decode_tokens_per_s`, `cache_bytes`."
+        "`schema_version` 1, `command`, `model`, `scheme`, `hardware`, `weights_bytes`, "
+        "`memory_bytes`, `results`: a list of `prompt_tokens`, `prefill_s`, "
+        "`prefill_tokens_per_s`, `decode_tokens`, `decode_s`, `decode_tokens_per_s`, `cache_bytes`."
     ),
 }
 
@@ -153,6 +164,7 @@ def _settings() -> str:
     values = {
         "model": "name, directory or Hub id",
         "device": "auto, cpu, cuda, cuda:N, mps",
+        "scheme": "none, int8, fp8, nf4",
         "color": "auto, always, never",
         "progress": "true, false",
         "context": "tokens, such as 64k",

@@ -13,7 +13,7 @@ Shape = Annotated[
     typer.Option(
         "--shape",
         metavar="NAME",
-        help="Random weights of a released shape: mini, 3b or tiny; nothing is downloaded.",
+        help="Random weights of a released shape: mini, 3b, large or tiny; nothing is downloaded.",
         rich_help_panel="Model",
     ),
 ]
@@ -49,6 +49,8 @@ def bench(
     repeats: Repeats = 3,
     model: options.Model = None,
     device: options.Device = None,
+    scheme: options.Scheme = None,
+    keep: options.Keep = None,
     chunk_tokens: options.ChunkTokens = None,
     output_file: options.OutputFile = None,
     json: options.Json = False,
@@ -65,6 +67,7 @@ def bench(
         path=output_file,
         model=model,
         device=device,
+        scheme=scheme,
         chunk_tokens=chunk_tokens,
     ) as run:
-        show_bench.show(run, shape, tokens or [512, 2048], decode_tokens, repeats)
+        show_bench.show(run, shape, tokens or [512, 2048], decode_tokens, repeats, keep or ())

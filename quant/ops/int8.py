@@ -15,4 +15,4 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantize(codes: Tensor, scale: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The inverse of `quantize`: codes int8 [..., n, k], scale [..., n] -> [..., n, k]."""
-    return (codes.float() * scale[..., None]).to(dtype)
+    return codes.float().mul_(scale[..., None]).to(dtype)

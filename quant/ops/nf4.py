@@ -36,20 +36,20 @@ def _levels(device: torch.device) -> Tensor:
     return torch.tensor(LEVELS, dtype=torch.float32, device=device)
 
 
-def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize(weight: Tensor, absmax: torch.dtype = torch.float16) -> tuple[Tensor, Tensor]:
     """Rounds each weight to the nearest level of its block.
 
     weight [..., n, k] float, k a multiple of 64 -> codes uint8 [..., n, k/2],
-    absmax fp16 [..., n, k/64].
+    absmax [..., n, k/64] in fp16 (the embedded model's way) or fp32 (bitsandbytes').
     """
     levels = _levels(weight.device)
     blocks = weight.float().unflatten(-1, (-1, BLOCK_SIZE))  # [..., n, k/64, 64]
-    absmax = blocks.abs().amax(-1).half()  # rounded first, so that both sides use one scale
-    scale = absmax.float().clamp_min(torch.finfo(torch.float16).tiny)
+    largest = blocks.abs().amax(-1).to(absmax)  # rounded first, so that both sides use one scale
+    scale = largest.float().clamp_min(torch.finfo(absmax).tiny)
     unit = (blocks / scale[..., None]).flatten(-2)  # [..., n, k] in about [-1, 1]
     codes = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2).to(torch.uint8)
     pairs = codes.unflatten(-1, (-1, 2))
-    return (pairs[..., 0] << 4) | pairs[..., 1], absmax
+    return (pairs[..., 0] << 4) | pairs[..., 1], largest
 
 
 def dequantize(codes: Tensor, absmax: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -58,6 +58,6 @@ def dequantize(codes: Tensor, absmax: Tensor, dtype: torch.dtype = torch.float32
     # One look-up a byte gives two weights: half the gathers of a look-up a code.
     table = torch.stack((levels.repeat_interleave(16), levels.repeat(16)), -1)  # [256, 2]
     unit = table[codes.int()].flatten(-2)  # [..., n, k]
-    blocks = unit.unflatten(-1, (-1, BLOCK_SIZE)) * absmax.float()[..., None]
+    blocks = unit.unflatten(-1, (-1, BLOCK_SIZE)).mul_(absmax.float()[..., None])
     result: Tensor = blocks.flatten(-2).to(dtype)
     return result

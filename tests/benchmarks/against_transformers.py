@@ -39,8 +39,8 @@ def transformers_model(name: str, dtype: torch.dtype) -> Any:
     config = JambaConfig.from_pretrained(directory)
     config.__dict__.pop("quantization_config", None)
     model = JambaForCausalLM(config).to(dtype).eval()
-    with Checkpoint(directory, {"quant_method": "jamba", "scheme": "nf4"}) as checkpoint:
-        tensors = {key: checkpoint.read(key).to(dtype) for key in checkpoint.tensors}
+    checkpoint = Checkpoint(directory, {"quant_method": "jamba", "scheme": "nf4"})
+    tensors = {key: checkpoint.read(key).to(dtype) for key in checkpoint.tensors}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     assert set(missing) <= {"lm_head.weight"}, missing
     assert not unexpected, unexpected

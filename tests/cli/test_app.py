@@ -78,11 +78,11 @@ def test_version(jamba):
 
 
 def test_unknown_command_suggests_the_right_one(jamba):
-    done = jamba("sumarize")
+    done = jamba("sumarise")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "error: no such command 'sumarize'. Did you mean 'summarize'?\nhint: see 'jamba --help'\n"
+        "error: no such command 'sumarise'. Did you mean 'summarize'?\nhint: see 'jamba --help'\n"
     )
 
 

@@ -11,7 +11,8 @@ from runtime.config import JambaConfig
 from runtime.devices import EXACT, Precision
 from runtime.engine import Engine
 from runtime.errors import MemoryFitError, UsageError
-from runtime.shapes import parameter_bytes, random_model, shape
+from runtime.shapes import random_model, shape
+from runtime.weights import weights_bytes
 from tests.tiny_model import SHAPE
 
 BF16 = Precision(torch.bfloat16, torch.bfloat16)
@@ -19,8 +20,8 @@ BF16 = Precision(torch.bfloat16, torch.bfloat16)
 
 def test_bytes_of_the_shapes_are_their_published_parameters_in_bf16():
     # A, D and dt_bias are held in fp32: 18 numbers a channel of the 28 and 26 Mamba layers.
-    assert parameter_bytes(shape("mini"), BF16) == 2 * 51_570_323_328 + 2 * 28 * 8192 * 18
-    assert parameter_bytes(shape("3b"), BF16) == 2 * 3_029_337_472 + 2 * 26 * 5120 * 18
+    assert weights_bytes(shape("mini"), BF16) == 2 * 51_570_323_328 + 2 * 28 * 8192 * 18
+    assert weights_bytes(shape("3b"), BF16) == 2 * 3_029_337_472 + 2 * 26 * 5120 * 18
 
 
 def test_an_unknown_shape_is_named():
@@ -41,8 +42,9 @@ def test_random_weights_keep_numbers_of_ordinary_size():
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
-    with pytest.raises(MemoryFitError, match=r"103\.\d GB"):
-        Engine.random(shape("mini"), device="cpu")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000_000_000)
+    with pytest.raises(MemoryFitError, match=r"103\.\d GB, cpu has 20\.0 GB free"):
+        Engine.random(shape("mini"), device="cpu", scheme="none")
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10)
     with pytest.raises(MemoryFitError, match=r"cpu has 0\.0 GB free"):
         Engine.random(JambaConfig.from_dict(SHAPE), device="cpu")

@@ -1,4 +1,4 @@
-"""Matrix products with weights that may be stored narrower than the activations."""
+"""Matrix products with weights that may be stored narrower than the activations, or quantized."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FEW_ROWS = 4
-"""Up to this many rows a product is bound by reading the weight, above it by arithmetic."""
+from quant.linear import FEW_ROWS, product
+from quant.tensor import QuantWeight
+
+Weight = Tensor | QuantWeight
 
 
 @lru_cache(maxsize=1)
@@ -27,13 +29,22 @@ def widened(weight: Tensor, x: Tensor) -> Tensor:
     return weight if weight.dtype == x.dtype else weight.to(wide_dtype())
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, exact: bool = False) -> Tensor:
+def linear(
+    x: Tensor,
+    weight: Weight,
+    bias: Tensor | None = None,
+    *,
+    exact: bool = False,
+    few: bool | None = None,
+) -> Tensor:
     """x [l, k] @ weight [n, k].T (+ bias [n]) -> [l, n] in x's dtype.
 
     With fp32 activations and 16-bit weights (the CPU's way): few rows are rounded to the
     weight's dtype so that half the bytes are read; many rows are computed in `wide_dtype`, or in
-    fp32 if `exact`.
+    fp32 if `exact`.  `few` decides in the place of the rows for quantized weights.
     """
+    if isinstance(weight, QuantWeight):
+        return product(x, weight, bias, few=few)
     if weight.dtype == x.dtype:
         return functional.linear(x, weight, bias)
     many = x.dtype if exact else wide_dtype()

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtime.ops.linear import linear, widened
+from quant.linear import FEW_ROWS
+from quant.tensor import QuantWeight
+from runtime.ops.linear import Weight, linear, widened
 
 BLOCK_ROWS = 256
 """Rows a CPU takes through a feed-forward at once, so that what lies between stays in cache."""
@@ -23,32 +25,35 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     return weights.to(x.dtype), experts
 
 
-def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
     """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
     l = x.shape[0]
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
-        return _swiglu(x, gate_up, down)
+        return _swiglu(x, gate_up, down, few)
+    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
+        return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
     gate_up, down = widened(gate_up, x), widened(down, x)
     out = torch.empty(l, down.shape[0], dtype=x.dtype)
     for rows, result in zip(x.split(BLOCK_ROWS), out.split(BLOCK_ROWS), strict=True):
-        result.copy_(_swiglu(rows, gate_up, down))
+        result.copy_(_swiglu(rows, gate_up, down, few))
     return out
 
 
-def _swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = linear(x, gate_up).chunk(2, -1)
-    return linear(functional.silu(gate).mul_(up), down)
+def _swiglu(x: Tensor, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
+    gate, up = linear(x, gate_up, few=few).chunk(2, -1)
+    return linear(functional.silu(gate).mul_(up), down, few=few)
 
 
-def moe(x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, top_k: int) -> Tensor:
+def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) -> Tensor:
     """The weighted sum of the picked experts' outputs.
 
     x [l, d], router [x, d], gate_up [x, 2f, d], down [x, d, f] -> [l, d].
     """
     weights, experts = route(x, router, top_k)
     out = torch.zeros_like(x)
+    few = x.shape[0] <= FEW_ROWS  # by the chunk: what an expert computes must not depend on luck
     for expert in experts.unique().tolist():
         token, slot = torch.nonzero(experts == expert, as_tuple=True)
-        y = swiglu(x[token], gate_up[expert], down[expert])
+        y = swiglu(x[token], gate_up[expert], down[expert], few=few)
         out.index_add_(0, token, y.mul_(weights[token, slot, None]))
     return out

@@ -1,0 +1,21 @@
+"""Matrix-vector products in PyTorch: the weight is dequantized to x's dtype first."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quant.ops.dequantize.reference import dequantize
+from quant.tensor import QuantWeight
+
+
+def gemv(x: Tensor, w: QuantWeight) -> Tensor:
+    """x [m, k] @ w [n, k].T -> [m, n] in x's dtype."""
+    return functional.linear(x, dequantize(w, x.dtype))
+
+
+def expert_gemv(x: Tensor, w: QuantWeight, experts: Tensor) -> Tensor:
+    """x [s, k], w [x, n, k], experts [s] -> [s, n]: row s by weight experts[s]."""
+    picked = dequantize(w[experts], x.dtype)  # [s, n, k]
+    return torch.bmm(picked, x[..., None])[..., 0]

@@ -1,0 +1,26 @@
+"""Products of many rows, bound by arithmetic.
+
+int8 and nf4 dequantize the weight and use 16-bit products; fp8 also quantizes each token.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from quant.ops.matmul import reference, scaled
+from quant.tensor import QuantWeight
+
+__all__ = ["grouped_matmul", "matmul"]
+
+
+def matmul(x: Tensor, w: QuantWeight) -> Tensor:
+    """x [m, k] @ w [n, k].T -> [m, n] in x's dtype, by the device's way."""
+    result: Tensor = (scaled if x.device.type == "cuda" else reference).matmul(x, w)
+    return result
+
+
+def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
+    """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n]."""
+    way = scaled if x.device.type == "cuda" else reference
+    result: Tensor = way.grouped_matmul(x, w, ends)
+    return result

@@ -1,0 +1,85 @@
+"""Products of many rows by the libraries' fp8 and 16-bit routines, through PyTorch.
+
+cuBLAS refuses row-wise scales when the rows are no multiple of 16, so rows are padded; the
+grouped form takes groups of any size.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quant.ops.dequantize import dequantize
+from quant.ops.quantize_rows import quantize_rows
+from quant.tensor import QuantWeight
+
+ROWS = 16
+"""Rows of an fp8 product are a multiple of this."""
+
+
+@cache
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether a device has fp8 tensor cores: NVIDIA's from Ada (8.9) on.
+
+    Without them fp8 is a way to hold weights: they are widened, and activations stay as they are.
+    """
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def _scales(w: QuantWeight) -> bool:
+    """Whether the fp8 routines take a weight: both of its sides are multiples of 16."""
+    return (
+        w.scheme == "fp8"
+        and not any(n % ROWS for n in w.shape[-2:])
+        and multiplies_fp8(w.codes.device)
+    )
+
+
+def matmul(x: Tensor, w: QuantWeight) -> Tensor:
+    """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; bf16 is what the fp8 routine gives."""
+    if not _scales(w):
+        return functional.linear(x, dequantize(w, x.dtype))
+    m = x.shape[0]
+    codes, scale = quantize_rows(functional.pad(x, (0, 0, 0, -m % ROWS)))
+    y = torch._scaled_mm(
+        codes,
+        w.codes.t(),
+        scale_a=scale[:, None],
+        scale_b=w.scale[None],
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+    return y[:m].to(x.dtype)
+
+
+def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
+    """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n].
+
+    fp8 needs no word from the device; the others bring `ends` to the host and dequantize one
+    expert at a time into one scratch buffer.
+    """
+    if _scales(w):
+        codes, scale = quantize_rows(x)
+        y = torch._scaled_grouped_mm(
+            codes,
+            w.codes.transpose(-2, -1),
+            scale,
+            w.scale,
+            offs=ends.to(torch.int32),
+            out_dtype=torch.bfloat16,
+            use_fast_accum=True,
+        )
+        return y.to(x.dtype)
+    n, k = w.shape[-2:]
+    scratch = x.new_empty(n, k)
+    out = x.new_empty(x.shape[0], n)
+    start = 0
+    for expert, end in enumerate(ends.tolist()):
+        if end > start:
+            weight = dequantize(w[expert], x.dtype, scratch)
+            torch.mm(x[start:end], weight.t(), out=out[start:end])
+        start = end
+    return out

@@ -1,0 +1,144 @@
+"""From a directory or a shape to a model in memory: the scheme, whether it fits, the load."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from quant.schemes import SCHEMES
+from runtime import memory
+from runtime.checkpoint import Checkpoint
+from runtime.config import JambaConfig
+from runtime.devices import Precision, pick_precision
+from runtime.errors import UsageError
+from runtime.formats import Format, stored_format
+from runtime.layout import slots
+from runtime.model import JambaModel
+from runtime.parameter_files import load_parameters
+from runtime.plan import CHUNK_TOKENS, MemoryPlan, Planner, candidates, choose
+from runtime.quantization import ALWAYS_KEPT, Quantization, named, stored_quantization
+from runtime.weights import OnBytes, load_model, stored_in
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for; None leaves the choice to the plan.
+
+    `context` is the tokens that must fit beside the weights; None: only the weights must.
+    """
+
+    scheme: str | None = None
+    keep: frozenset[str] = ALWAYS_KEPT
+    context: int | None = None
+    chunk_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model before it is loaded; without a directory it is a shape."""
+
+    name: str
+    config: JambaConfig
+    directory: Path | None = None
+
+    @property
+    def format(self) -> Format:
+        """How the weights are stored; raises ConfigError for what is not supported."""
+        return stored_format(self.config.quantization, f"{self.directory}/config.json")
+
+    def options(self, device: str, wish: Wish) -> list[Quantization | None]:
+        """The schemes to try in this order; raises UsageError for one that can't be."""
+        if self.format == "parameters":
+            assert self.config.quantization is not None
+            own = stored_quantization(self.config.quantization, f"{self.directory}/config.json")
+            if wish.scheme not in (None, own.scheme.name):
+                raise UsageError(
+                    f"{self.name} is stored in {own.scheme.name}, not in {wish.scheme}",
+                    hint="quantize the bf16 checkpoint to another scheme with `jamba quantize`",
+                )
+            if missing := wish.keep - own.keep - ALWAYS_KEPT:
+                raise UsageError(
+                    f"{self.name} is stored with {', '.join(sorted(missing))} quantized",
+                    hint="quantize the bf16 checkpoint again with `jamba quantize --keep`",
+                )
+            return [own]
+        if wish.scheme is not None:
+            return [named(wish.scheme, wish.keep)]
+        if self.format == "fp8" and device == "cuda":
+            return [Quantization(SCHEMES["fp8"], frozenset())]
+        return list(candidates(device, wish.keep))
+
+    def stored_layers(self) -> frozenset[str]:
+        """The layers that an fp8 checkpoint holds in fp8; reads headers only."""
+        assert self.directory is not None
+        checkpoint = Checkpoint(self.directory, self.config.quantization)
+        return frozenset(stored_in(checkpoint, "fp8", slots(self.config)))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a model will be held, and what that takes."""
+
+    plan: MemoryPlan
+    quantization: Quantization | None
+    precision: Precision
+    layers: frozenset[str] | None = None
+
+
+def make_planner(
+    source: Source, device: str, wish: Wish, precision: Precision, available: int
+) -> Planner:
+    """A planner that knows which layers an fp8 checkpoint holds in fp8, if it is held as it is."""
+    as_stored = source.format == "fp8" and wish.scheme is None and device == "cuda"
+    layers = source.stored_layers() if as_stored else None
+    return Planner(source.config, device, precision, available, layers)
+
+
+def prepare(
+    source: Source, device: torch.device, wish: Wish, precision: Precision | None = None
+) -> Setup:
+    """Chooses scheme and chunk size by what is free; raises MemoryFitError before any load."""
+    chosen = precision or pick_precision(source.config, device)
+    options = source.options(device.type, wish)
+    planner = make_planner(source, device.type, wish, chosen, memory.free_bytes(device))
+    plan, quantization = choose(planner, options, wish.context or 0, wish.chunk_tokens, source.name)
+    if quantization is not None:
+        quantization.tell_left_out(source.config)
+    if wish.chunk_tokens is None and plan.chunk_tokens < CHUNK_TOKENS[device.type]:
+        logger.warning(
+            "memory is short: reading %s tokens at a time, which is slower",
+            f"{plan.chunk_tokens:,}",
+        )
+    return Setup(plan, quantization, chosen, planner.layers)
+
+
+def load(
+    source: Source, device: torch.device, setup: Setup, on_bytes: OnBytes | None = None
+) -> JambaModel:
+    """The model with its weights; raises CheckpointError."""
+    assert source.directory is not None
+    if source.format == "parameters":
+        model = load_parameters(
+            source.directory,
+            source.config,
+            device=device,
+            precision=setup.precision,
+            on_bytes=on_bytes,
+        )
+    else:
+        model = load_model(
+            source.directory,
+            source.config,
+            device=device,
+            precision=setup.precision,
+            quantization=setup.quantization,
+            only=setup.layers,
+            on_bytes=on_bytes,
+        )
+    memory.give_back_freed()
+    return model
