@@ -67,16 +67,18 @@ def restore(
             return
         raise SegmentError(f"{segment.file}: {problem}", segment.checksum, states=False)
 
+    transfer.begin()
     try:
         with ThreadPoolExecutor(READERS, thread_name_prefix="jamba-restore") as pool:
             jobs = [pool.submit(read, each, states=False) for each in match.segments[:-1]]
             read(match.segments[-1], states=True)
             for job in jobs:
                 job.result()
-        transfer.finish()
     except BaseException:
+        transfer.finish()
         cache.reset()
         raise
+    transfer.finish()
     cache.filled(match.tokens)
 
 

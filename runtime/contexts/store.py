@@ -49,7 +49,10 @@ class ContextStore:
         notes: list[str] = []
         for context in contexts:
             if context.problem:
-                notes.append(f"saved context {context.id} is not used: {context.problem}")
+                notes.append(
+                    f"saved context {context.id} is damaged, `jamba contexts gc` removes it: "
+                    f"{context.problem}"
+                )
             own = context.identity == identity
             count = _matching(context.segments, hashes)
             segments = context.segments[:count]

@@ -42,12 +42,16 @@ class Transfer(Protocol):
         """The bytes of regions of a frozen segment; each view is valid until the next."""
         ...
 
+    def begin(self) -> None:
+        """Comes before any `land`, where reading happens."""
+        ...
+
     def land(self, region: Region) -> Landing:
         """Memory for a region; several threads may ask at a time."""
         ...
 
     def finish(self) -> None:
-        """Waits until all that was committed is there."""
+        """Comes after the last `commit`, where reading happens: all that was landed is there."""
         ...
 
 
@@ -62,6 +66,9 @@ class HostTransfer:
         """Views of the tensors themselves where they are host memory."""
         for region in regions:
             yield from byte_views(region.tensor.to("cpu", region.dtype))
+
+    def begin(self) -> None:
+        """Nothing is to be waited for."""
 
     def land(self, region: Region) -> Landing:
         """Views of the cache itself where it holds what the file holds."""

@@ -30,9 +30,8 @@ class CudaTransfer:
     def freeze(self, layout: Layout) -> Frozen:
         """Copies the states on the device, in the order of the run."""
         frozen = copied_states(layout)
-        for region in (*frozen.rows, *frozen.states):
-            if region.tensor.device.type == "cuda":
-                region.tensor.record_stream(self.stream)
+        for region in frozen.states:
+            region.tensor.record_stream(self.stream)
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(self.device))
         return Frozen(frozen, done)
@@ -49,6 +48,10 @@ class CudaTransfer:
             copied.synchronize()
             yield from byte_views(host)
             self._give((slab, copied))
+
+    def begin(self) -> None:
+        """Lets copies come after what the run has done to the cache."""
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def land(self, region: Region) -> Landing:
         """Pinned memory, from which the region is copied while the next one is read."""

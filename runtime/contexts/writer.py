@@ -153,6 +153,7 @@ def begin(
     files.private_folder(folder)
     segments = match.segments if match is not None else ()
     if match is not None and match.context.path != folder:
+        (folder / FILE).unlink(missing_ok=True)  # it speaks of files that are replaced now
         for segment in segments:
             files.link(match.context.path / segment.file, folder / segment.file)
     described = describe(folder, attachments)
