@@ -80,6 +80,7 @@ class Manifest:
         whole = last is not None and last.end == self.tokens and last.logits
         files = self.files.keys()
         plain = all(_PLAIN.fullmatch(file) for file in files) and FILE not in files
+        plain = plain and isinstance(self.info, dict)
         return plain and end <= self.tokens and self.complete == whole
 
 
