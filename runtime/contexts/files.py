@@ -40,6 +40,7 @@ def write(
             for part in parts:
                 _write_blocks(fd, memoryview(part), stop)
             os.fsync(fd)
+            _check(stop)  # the parts may be others' again by now: what was read of them may be too
         finally:
             os.close(fd)
         partial.replace(path)
@@ -53,9 +54,13 @@ def write(
 def _write_blocks(fd: int, data: memoryview, stop: threading.Event | None) -> None:
     done = 0
     while done < len(data):
-        if stop is not None and stop.is_set():
-            raise Stopped
+        _check(stop)
         done += os.write(fd, data[done : done + BLOCK_BYTES])
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped
 
 
 def sync_folder(path: Path) -> None:

@@ -27,6 +27,9 @@ from runtime.engine import Engine, OnChunk
 MIN_TOKENS = 1_024
 """Prompts shorter than this are read again sooner than they are worth their space."""
 
+_Described = tuple[Mapping[str, Any], Mapping[str, bytes]]
+"""Info and attachments."""
+
 
 def prefill_saved(
     engine: Engine,
@@ -62,11 +65,11 @@ def prefill_saved(
         if logits is not None:
             assert match is not None
             if save and info is not None:
-                reading.redescribe(match, *described)
+                reading.redescribe(match, described)
             return reading.result(logits, match, match.context.id)
     with ExitStack() as held:
         saving = save and len(ids) >= min_tokens and reading.lock(held, on_wait)
-        return reading.run(described if saving else None)
+        return reading.run(held, described if saving else None)
 
 
 @dataclass(slots=True)
@@ -100,8 +103,8 @@ class _Reading:
             return False
         return True
 
-    def run(self, described: tuple[Mapping[str, Any], Mapping[str, bytes]] | None) -> Prefilled:
-        """Restores what there is and computes the rest; saves it if it is described."""
+    def run(self, held: ExitStack, described: _Described | None) -> Prefilled:
+        """Restores what there is and computes the rest; saves it, under the lock, if described."""
         found = self.store.lookup(self.identity, self.ids)
         self.notes += found.notes
         match, logits = self.restore(found.matches)
@@ -109,7 +112,7 @@ class _Reading:
             assert match is not None
             return self.result(logits, match, match.context.id)
         stops = self._checkpoints()
-        saving = None if described is None else self._begin(match, stops, *described)
+        saving = None if described is None else self._begin(held, match, stops, described)
         with saving or nullcontext():
             logits = self._compute(stops, saving)
         saved = None
@@ -142,14 +145,12 @@ class _Reading:
         last = match.segments[-1].state_checksum
         return any((key, False) in self._bad for key in keys) or (last, True) in self._bad
 
-    def redescribe(
-        self, match: Match, info: Mapping[str, Any], attachments: Mapping[str, bytes]
-    ) -> None:
+    def redescribe(self, match: Match, described: _Described) -> None:
         """Lets a finished context be described as the newest run does, if nobody else writes."""
         try:
             with try_locked(self.store.lock_path(match.context.id)) as free:
                 if free:
-                    writer.redescribe(match.context.path, info, attachments)
+                    writer.redescribe(match.context.path, *described)
         except (OSError, DamagedError) as error:
             self.notes.append(f"saved context {match.context.id} was not updated: {error}")
 
@@ -166,10 +167,10 @@ class _Reading:
 
     def _begin(
         self,
+        held: ExitStack,
         match: Match | None,
         stops: Mapping[int, str],
-        info: Mapping[str, Any],
-        attachments: Mapping[str, bytes],
+        described: _Described,
     ) -> ContextWriter | None:
         started = time.monotonic()
         token_bytes, state_bytes = costs(self.cache)
@@ -180,13 +181,13 @@ class _Reading:
             if note := upkeep.make_room(self.store, needed, keep):
                 self.notes.append(note)
                 return None
-            manifest = writer.begin(folder, self.identity, len(self.ids), match, info, attachments)
+            manifest = writer.begin(folder, self.identity, len(self.ids), match, *described)
         except OSError as error:
             self.notes.append(f"not saved: {folder}: {error.strerror or error}")
             return None
         finally:
             self.save_s += time.monotonic() - started
-        return ContextWriter(folder, manifest, self.transfer)
+        return ContextWriter(folder, manifest, self.transfer, held)
 
     def _compute(self, stops: Mapping[int, str], saving: ContextWriter | None) -> Tensor:
         """Reads what is left, handing over a segment at each stop."""
@@ -202,7 +203,7 @@ class _Reading:
             own = torch.tensor(self.ids[before:end], dtype=torch.int32)
             part = layout(self.cache, own, before, end, logits)
             frozen = self.transfer.freeze(part)
-            saving.add(Draft(frozen, hashes[end], stops[end], logits is not None))
+            saving.hand_over(Draft(frozen, hashes[end], stops[end], logits is not None))
             before = end
 
         wanted = next(ends)

@@ -49,15 +49,15 @@ def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> str:
     """Removes contexts until `nbytes` more fit quota and disk, never `keep`; else says why not."""
     if nbytes > store.quota_bytes:
         return (
-            f"not saved: {nbytes / 1e9:.2f} GB are more than the quota for saved contexts, "
-            f"{store.quota_bytes / 1e9:.2f} GB"
+            f"not saved: {nbytes / 1e6:,.0f} MB are more than the quota for saved contexts, "
+            f"{store.quota_bytes / 1e6:,.0f} MB"
         )
     list(_evict(store, store.quota_bytes - nbytes, keep))
     free = files.free_bytes(store.root)
     if nbytes + RESERVE_BYTES > free:
         return (
-            f"not saved: it takes {nbytes / 1e9:.2f} GB and {store.root} has "
-            f"{free / 1e9:.2f} GB free"
+            f"not saved: it takes {nbytes / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free "
+            f"at {store.root}"
         )
     return ""
 

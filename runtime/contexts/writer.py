@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -44,12 +44,16 @@ class ContextWriter:
     context stays as it was at its last checkpoint.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, transfer: Transfer) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, transfer: Transfer, held: ExitStack
+    ) -> None:
+        """`held` has the lock, which is kept for as long as anything may be written."""
         self.folder = folder
         self.manifest = manifest
         self.note = ""
         self.waited_s = 0.0
         self._transfer = transfer
+        self._held = held
         self._queue: queue.Queue[Draft | None] = queue.Queue(WAITING)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jamba-context", daemon=True)
@@ -67,24 +71,32 @@ class ContextWriter:
         """Writes what waits; after a signal only as long as the program has left to live."""
         started = time.monotonic()
         hurried = kind is not None and not issubclass(kind, Exception)
-        limit = GRACE_S if hurried else None
+        limit = GRACE_S if hurried else threading.TIMEOUT_MAX
         try:
-            self._queue.put(None, timeout=limit)
-            self._thread.join(limit)
-        except queue.Full:
-            pass
+            self._put(None, limit)
+            self._thread.join(max(0.0, limit - (time.monotonic() - started)))
         finally:
             self._stop.set()
+            if self._thread.is_alive():
+                waiter = threading.Thread(
+                    target=_release, args=(self._thread, self._held.pop_all()), daemon=True
+                )
+                waiter.start()
         self.waited_s += time.monotonic() - started
 
-    def add(self, draft: Draft) -> None:
+    def hand_over(self, draft: Draft) -> None:
         """Lets a segment be written; waits only if too many do."""
         started = time.monotonic()
-        while self._thread.is_alive():
-            with suppress(queue.Full):
-                self._queue.put(draft, timeout=1)
-                break
+        self._put(draft, threading.TIMEOUT_MAX)
         self.waited_s += time.monotonic() - started
+
+    def _put(self, draft: Draft | None, limit_s: float) -> None:
+        """Queues a draft, or None for the end, unless the thread is gone or time is up."""
+        until = time.monotonic() + limit_s
+        while self._thread.is_alive() and time.monotonic() < until:
+            with suppress(queue.Full):
+                self._queue.put(draft, timeout=min(0.1, limit_s))
+                return
 
     def _run(self) -> None:
         while (draft := self._queue.get()) is not None:
@@ -127,6 +139,11 @@ class ContextWriter:
         manifest = self.manifest.with_segment(segment)
         files.write(self.folder / FILE, [manifest.encode()])
         self.manifest = manifest
+
+
+def _release(writing: threading.Thread, held: ExitStack) -> None:
+    writing.join()
+    held.close()
 
 
 def _hashed(views: Iterable[memoryview], digest: hashlib._Hash) -> Iterator[memoryview]:
