@@ -147,10 +147,8 @@ def show(engine: Engine, tokens: int, context: Context) -> None:
     threads = torch.get_num_threads()
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"{platform.machine()}, {threads} threads, {capability}, torch {torch.__version__}")
-    print(
-        f"{tokens:,} tokens in chunks of {engine.chunk_tokens:,}, then {QUESTION_TOKENS} of question"
-    )
-    print(f"{context.nbytes / 1e6:.0f} MB in {len(context.segments)} segments; medians")
+    print(f"{tokens:,} tokens in chunks of {engine.chunk_tokens:,}, {QUESTION_TOKENS} of question;")
+    print(f"{context.nbytes / 1e6:.0f} MB in {len(context.segments)} files; medians")
 
 
 if __name__ == "__main__":
