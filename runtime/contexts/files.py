@@ -20,10 +20,8 @@ class Stopped(Exception):  # noqa: N818  says what happened; nothing is wrong
 
 
 def private_folder(path: Path) -> None:
-    """Makes a folder, and those above it that are missing, that only its owner can enter."""
+    """Makes a folder that only its owner can enter, and those above it, where missing."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o700)
 
 
 def write(

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -37,12 +38,7 @@ def identify(engine: Engine) -> Identity:
     """The identity of an engine; raises JambaError for one that was not loaded from files."""
     if engine.directory is None:
         raise JambaError("a model that was not loaded from files has no saved contexts")
-    signature = tuple(
-        (path.name, status.st_size, status.st_mtime_ns)
-        for path in sorted(engine.directory.iterdir())
-        if (status := path.stat())
-    )
-    model, tokenizer = _hashes(engine.directory, signature)
+    model, tokenizer = _hashes(engine.directory, _signature(engine.directory))
     return Identity(
         model=model,
         scheme=_scheme(engine.config.quantization),
@@ -69,8 +65,18 @@ def _scheme(quantization: Mapping[str, Any] | None) -> str:
     return json.dumps(quantization, sort_keys=True, separators=(",", ":"))
 
 
+def _signature(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file of the model does."""
+    found = []
+    for path in sorted(directory.iterdir()):
+        with suppress(OSError):
+            status = path.stat()
+            found.append((path.name, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
 @lru_cache(maxsize=4)
-def _hashes(directory: Path, _signature: object) -> tuple[str, str]:
+def _hashes(directory: Path, _key: object) -> tuple[str, str]:
     return model_hash(directory), tokenizer_hash(directory)
 
 

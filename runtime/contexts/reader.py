@@ -32,7 +32,7 @@ class _StatesError(DamagedError):
     """The states are damaged, what is before them is not."""
 
 
-READERS = max(2, min(8, os.cpu_count() or 2))
+READERS = max(2, min(16, os.cpu_count() or 2))
 """Files read at a time: hashing takes a core each."""
 
 

@@ -94,7 +94,7 @@ def collect(store: ContextStore) -> Collected:
                 continue
             nbytes += _partials(folder, removed)
             context = catalog.read_context(folder, known)
-            if context is None:
+            if context is None or not (context.problem or context.segments):
                 removed.append(f"{folder.name}: unfinished")
                 nbytes += delete(folder)
             elif context.problem and not _other_format(context):

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from runtime.contexts import files
+from runtime.contexts import files, upkeep
 from runtime.contexts.catalog import read_manifest
 from runtime.contexts.hashing import checksum
 from runtime.contexts.manifest import FILE, Attachment, Manifest, segment_file
@@ -82,6 +82,9 @@ class ContextWriter:
                     target=_release, args=(self._thread, self._held.pop_all()), daemon=True
                 )
                 waiter.start()
+            elif not self.manifest.segments:
+                with suppress(OSError):
+                    upkeep.delete(self.folder)
         self.waited_s += time.monotonic() - started
 
     def hand_over(self, draft: Draft) -> None:

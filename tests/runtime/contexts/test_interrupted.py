@@ -50,6 +50,13 @@ def test_an_unfinished_context_serves_other_documents_too(engine, ids, store):
     assert len(store.contexts()) == 2
 
 
+def test_interrupted_before_the_first_checkpoint_there_is_nothing(engine, ids, store):
+    with pytest.raises(Interrupt):
+        read(engine, ids, store, on_chunk=interrupt_at(1))
+    assert store.contexts() == []
+    assert [path.name for path in store.root.iterdir()] == ["locks"]
+
+
 def test_a_signal_waits_for_a_slow_disk_only_for_a_moment(engine, ids, store, monkeypatch):
     slow = threading.Event()
     real = os.write
@@ -77,6 +84,7 @@ def test_a_signal_waits_for_a_slow_disk_only_for_a_moment(engine, ids, store, mo
     (context,) = store.contexts()
     assert context.saved_tokens == 0
     assert [path.name for path in context.path.iterdir()] == ["context.json"]
+    assert store.collect().removed == (f"{context.id}: unfinished",)
     monkeypatch.undo()
     assert read(engine, ids, store)[0].computed == 150
 
@@ -121,7 +129,7 @@ def test_disks_of_these_sizes_fill_at_different_places(engine, ids, tmp_path, mo
             store = ContextStore(tmp_path / str(nbytes))
             read(engine, ids, store)
             reached.add(max((each.saved_tokens for each in store.contexts()), default=-1))
-    assert len(reached) >= 4, reached
+    assert len(reached) >= 3, reached
 
 
 def test_nothing_is_written_to_a_disk_that_is_nearly_full(engine, ids, store, monkeypatch):
