@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FOLDER = "locks"
+
 OnWait = Callable[[], None]
 """Called once when another process holds the lock."""
 

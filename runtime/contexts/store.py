@@ -10,13 +10,13 @@ from typing import Any
 
 from runtime.contexts import catalog, files, names, upkeep
 from runtime.contexts.hashing import DamagedError, checksum, id_bytes, prefix_hashes
+from runtime.contexts.locks import FOLDER as LOCKS
 from runtime.contexts.locks import try_locked
 from runtime.contexts.manifest import FILE
 from runtime.contexts.records import Collected, Context, Found, Identity, Match, Named, Segment
 from runtime.errors import JambaError
 
 QUOTA_BYTES = 20_000_000_000
-LOCKS = "locks"
 
 
 class ContextStore:

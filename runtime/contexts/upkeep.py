@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runtime.contexts import catalog, files, names
 from runtime.contexts.hashing import DamagedError
+from runtime.contexts.locks import FOLDER as LOCKS
 from runtime.contexts.locks import try_locked
 from runtime.contexts.manifest import FILE
 from runtime.contexts.records import Collected, Context, Segment
@@ -109,6 +110,9 @@ def collect(store: ContextStore) -> Collected:
         removed.append(f"{context.id}: over the quota")
         nbytes += freed
     nbytes += _partials(store.root / names.FOLDER, removed)
+    for path in (store.root / LOCKS).glob("*.lock"):
+        with try_locked(path):  # what a process that was killed left is removed by this
+            pass
     return Collected(tuple(removed), nbytes)
 
 

@@ -172,7 +172,10 @@ def test_clean_up_takes_leftovers_and_nothing_else(engine, ids, store):
     (store.root / ("0" * 16) / "00000000-00000009.safetensors").write_bytes(b"123")
     (store.root / "names").mkdir(exist_ok=True)
     (store.root / "names" / ".x.json.1.2.partial").write_bytes(b"12")
+    store.lock_path("0" * 16).touch()
+    store.lock_path("1" * 16).touch()
     result = store.collect()
+    assert list((store.root / "locks").iterdir()) == []
     assert sorted(line.split(": ", 1)[1] for line in result.removed) == [
         f"{segment.file} has 5 bytes instead of {segment.nbytes:,}",
         "a file that was not finished",
