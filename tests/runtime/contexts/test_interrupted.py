@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from runtime.contexts import ContextStore, files, upkeep, writer
+from runtime.contexts import ContextStore, files, locks, upkeep, writer
 from tests.runtime.contexts.reading import read
 
 
@@ -57,17 +57,19 @@ def test_interrupted_before_the_first_checkpoint_there_is_nothing(engine, ids, s
     assert [path.name for path in store.root.iterdir()] == ["locks"]
 
 
-def test_a_signal_waits_for_a_slow_disk_only_for_a_moment(engine, ids, store, monkeypatch):
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_signal_waits_for_a_slow_disk_only_for_a_moment(engine, ids, store, monkeypatch, call):
+    """And what is finished later is not believed: the cache may hold something else by then."""
     slow = threading.Event()
-    real = os.write
+    real = getattr(os, call)
 
-    def write(fd, data):
+    def wait_first(*arguments):
         if threading.current_thread() is not threading.main_thread():
             slow.wait(20)
-        return real(fd, data)
+        return real(*arguments)
 
     monkeypatch.setattr(writer, "GRACE_S", 0.2)
-    monkeypatch.setattr(files.os, "write", write)
+    monkeypatch.setattr(files.os, call, wait_first)
     started = time.monotonic()
     with pytest.raises(Interrupt):
         read(engine, ids, store, on_chunk=interrupt_at(60))
@@ -178,6 +180,29 @@ def test_who_reads_the_same_at_the_same_time_waits_and_uses_it(engine, ids, stor
     assert (second.reused, second.computed) == (150, 0)
     assert torch.equal(second.logits, results["first"].logits)
     assert list((store.root / "locks").iterdir()) == []
+
+
+def test_whoever_waited_for_a_lock_holds_the_one_that_others_see(tmp_path):
+    path = tmp_path / "one.lock"
+    waiting, held, done = threading.Event(), threading.Event(), threading.Event()
+
+    def second():
+        with locks.locked(path, on_wait=waiting.set):
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=second)
+    with locks.locked(path):
+        thread.start()
+        assert waiting.wait(30)
+        assert not held.is_set()
+    assert held.wait(30)
+    with locks.try_locked(path) as free:
+        assert not free
+    done.set()
+    thread.join(30)
+    with locks.try_locked(path) as free:
+        assert free
 
 
 def test_who_does_not_save_does_not_wait(engine, ids, store):
