@@ -42,9 +42,14 @@ class Engine:
     """A loaded model on one device."""
 
     def __init__(
-        self, model: JambaModel, device: torch.device, directory: Path | None = None
+        self,
+        model: JambaModel,
+        device: torch.device,
+        precision: Precision,
+        directory: Path | None = None,
     ) -> None:
         self.model = model
+        self.precision = precision
         self.config: JambaConfig = model.config
         self.device = device
         if device.type == "cpu":
@@ -72,7 +77,7 @@ class Engine:
         chosen = precision or pick_precision(config, target)
         check_room(parameter_bytes(config, chosen), target)
         model = load_model(directory, config, device=target, precision=chosen, on_bytes=on_bytes)
-        return cls(model, target)
+        return cls(model, target, chosen, directory)
 
     @classmethod
     def random(cls, config: JambaConfig, *, device: str = "auto") -> Engine:
@@ -80,7 +85,7 @@ class Engine:
         target = pick_device(device)
         precision = pick_precision(config, target)
         check_room(parameter_bytes(config, precision), target)
-        return cls(random_model(config, target, precision), target)
+        return cls(random_model(config, target, precision), target, precision)
 
     @property
     def weights_nbytes(self) -> int:
@@ -105,24 +110,30 @@ class Engine:
         cache: HybridCache,
         *,
         chunk_tokens: int | None = None,
+        stops: Collection[int] = (),
         on_chunk: OnChunk | None = None,
     ) -> Tensor:
         """Reads tokens on top of what the cache holds.
 
-        Returns the logits of the last token, [v] fp32.  Raises BudgetError when they do not fit
-        the cache, before anything is computed.
+        `stops` are positions of the cache at which a chunk ends too, and the next one begins as
+        the first would: whoever goes on from there gets the same bits.  Returns the logits of
+        the last token, [v] fp32.  Raises BudgetError when they do not fit the cache, before
+        anything is computed.
         """
         ids = self._ids(token_ids)
         total = ids.shape[0]
         if total == 0:
             raise UsageError("nothing to read: the prompt has no tokens")
-        self._check_room(cache, total)
+        self.check_room(cache, total)
         step = self.chunk_tokens if chunk_tokens is None else chunk_tokens
-        logits = torch.empty(0)
-        for start in range(0, total, step):
-            end = min(start + step, total)
+        offset = cache.position
+        ends = sorted({stop - offset for stop in stops if 0 < stop - offset < total} | {total})
+        logits, start = torch.empty(0), 0
+        while start < total:
+            end = min(start + step, next(each for each in ends if each > start))
             wanted = "last" if end == total else "none"
             logits = self.model(ids[start:end], cache, logits=wanted)
+            start = end
             if on_chunk is not None:
                 on_chunk(end, total, cache)
         return logits
@@ -155,7 +166,7 @@ class Engine:
             if token in stops:
                 yield Token(token, is_stop=True)
                 return
-            self._check_room(cache, 1)
+            self.check_room(cache, 1)
             logits = self.model(self._ids([token]), cache)
             yield Token(token)
 
@@ -178,7 +189,8 @@ class Engine:
         return ids.to(self.device)
 
     @staticmethod
-    def _check_room(cache: HybridCache, tokens: int) -> None:
+    def check_room(cache: HybridCache, tokens: int) -> None:
+        """Raises BudgetError if the cache can't take so many tokens more."""
         if cache.position + tokens > cache.max_tokens:
             raise BudgetError(
                 f"{cache.position:,} tokens read and {tokens:,} more do not fit a cache of "
