@@ -18,6 +18,9 @@ SPARE_TOKENS = 16
 """Kept free in a window: a count by pieces may be off by a token where two pieces meet."""
 
 
+ANSWER_TOKENS = 512
+"""The longest answer of `ask` unless told otherwise."""
+
 RESERVE = 8
 """Task and answer take a multiple of this part of the context, here an eighth."""
 
@@ -72,11 +75,15 @@ def plan(
 
 
 def _room(task_tokens: int, whole: Plan) -> int:
-    """Tokens left for the document beside task and answer, whose sum is rounded up."""
-    taken = whole.context - whole.limit + task_tokens
+    """Tokens left for the document beside task and answer, whose sum is rounded up.
+
+    A shorter answer than usual makes no larger windows: they would be windows of its own.
+    """
+    answer = whole.context - whole.limit
+    usual = max(answer, min(ANSWER_TOKENS, whole.context // 4)) if answer else 0
     step = max(1, whole.context // RESERVE)
-    rounded = whole.context - -(-taken // step) * step
-    return rounded if rounded >= 64 else whole.context - taken
+    rounded = whole.context - -(-(usual + task_tokens) // step) * step
+    return rounded if rounded >= 64 else whole.context - answer - task_tokens
 
 
 def _drop(document: Document, reader: Reader, room: int, whole: Plan) -> Plan:
