@@ -17,6 +17,7 @@ from jamba_cli.answer_file import keep_partial_files
 from jamba_cli.commands import (
     ask,
     bench,
+    chat,
     contexts,
     doctor,
     ingest,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command(short_help="Summarize documents or code.")(summarize.summarize)
 app.command(short_help="Answer a question from documents or code.")(ask.ask)
+app.command(short_help="Ask question after question.")(chat.chat)
 app.command(short_help="Read ahead of time and keep what was read.")(ingest.ingest)
 app.add_typer(contexts.app, name="contexts", short_help="List, check and remove what is kept.")
 app.command(short_help="Count tokens by directory, file or page.")(tokens.tokens)

@@ -146,6 +146,10 @@ class HybridCache:
             state.ssm.copy_(ssm)
         self._go_to(snapshot.position)
 
+    def forget(self, snapshot: Snapshot) -> None:
+        """Gives up a snapshot: nothing comes back to it any more, and its memory is free."""
+        self._snapshots = [known for known in self._snapshots if known is not snapshot]
+
     def truncate(self, tokens: int) -> None:
         """Forgets all after `tokens` tokens; raises JambaError unless a snapshot is there."""
         if tokens == self.position:
