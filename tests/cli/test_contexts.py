@@ -251,6 +251,16 @@ def test_a_named_context_brings_its_model(ingested, here):
     assert json.loads(done.stdout)["tokens"]["reused"] > len(TEXT)
 
 
+def test_a_named_context_can_be_read_by_another_model(ingested, here, notes, tmp_path):
+    other = str(write_model(tmp_path / "other", context=6000, style="quote"))
+    notes.unlink()
+    done = here("ask", "@notes", "what?", "--json", "--max-tokens", "3", "-m", other)
+    result = json.loads(done.stdout)
+    assert result["model"] == other
+    assert result["tokens"]["reused"] == 0
+    assert result["tokens"]["input"] > len(TEXT)
+
+
 def test_the_windows_of_a_named_context_are_the_same(here, ask, model, tmp_path):
     (tmp_path / "r").mkdir()
     for name in ("a.py", "b.py", "c.py"):

@@ -48,7 +48,7 @@ class ScriptedEngine:
         self.read.append(len(ids))
         return self.real.prefill(ids, cache, **options)
 
-    def generate(self, cache, logits, params, *, stop_ids, prompt_ids, forbid):
+    def generate(self, cache, logits, params, **_options):
         self.logits = logits
         for count, number in enumerate(self.encode(self.answers.pop(0))):
             if count == self.interrupt_after:
