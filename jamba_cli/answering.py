@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jamba_cli.evidence import AnswerChecker, Evidence, Reference
-from jamba_cli.fresh_quotes import FreshQuotes
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
+from jamba_cli.quotable import answer_form
 from jamba_cli.reader import Reader
 from jamba_cli.sources.document import Document, Part
 from jamba_cli.windows import Plan, plan
+from runtime.quoting import QuoteGuide
 from runtime.thinking import ThinkingFilter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from runtime.cache import HybridCache
-    from runtime.engine import Engine
+    from runtime.engine import Engine, Guide
     from runtime.sampling import SamplingParams
 
 Show = Callable[[str], None]
@@ -127,7 +128,15 @@ class Answerer:
         self.usage.prefill_s += time.monotonic() - started
         self.usage.input_tokens += len(ids)
         checker = AnswerChecker(evidence, style=self.reader.style)
-        return self._generate(cache, logits, ids, checker, show)
+        guide = self._guide(document, task, evidence)
+        return self._generate(cache, logits, ids, checker, show, guide)
+
+    def _guide(self, document: Document, task: str, evidence: Evidence) -> Guide | None:
+        """What keeps a quoting model to the document's words; None for other models."""
+        if self.reader.style != "quote":
+            return None
+        form = answer_form(document, task, lambda text: bool(evidence.find(text)))
+        return QuoteGuide(form, self.reader.tokenizer.encode_many, self.reader.stop_ids)
 
     def _generate(
         self,
@@ -136,6 +145,7 @@ class Answerer:
         prompt_ids: Sequence[int],
         checker: AnswerChecker,
         show: Show,
+        guide: Guide | None,
     ) -> Answer:
         started = time.monotonic()
         stream = self.reader.tokenizer.stream(self.params.stop)
@@ -150,14 +160,13 @@ class Answerer:
         self.reporter.phase("decode", None, "tokens")
         complete = False
         count = 0
-        quoting = self.reader.style == "quote"
         for token in self.engine.generate(
             cache,
             logits,
             self.params,
             stop_ids=self.reader.stop_ids,
             prompt_ids=prompt_ids,
-            forbid=FreshQuotes(self.reader.tokenizer.decode) if quoting else None,
+            guide=guide,
         ):
             if self.usage.first_token_s is None:
                 self.usage.first_token_s = time.monotonic() - self.usage.started

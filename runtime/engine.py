@@ -26,8 +26,9 @@ CHUNK_TOKENS = {"cpu": 1024, "cuda": 16_384, "mps": 2_048}
 OnChunk = Callable[[int, int, HybridCache], None]
 """Called after each chunk with tokens done, tokens in all, and the cache."""
 
-Forbid = Callable[[Sequence[int]], Collection[int]]
-"""Given the ids generated so far, one more each time: the ids that may not come next."""
+Guide = Callable[[Sequence[int], Tensor], Tensor]
+"""Given the ids generated so far, one more each time, and the next token's logits [v]: the logits
+to choose from, -inf where a token may not come next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +137,20 @@ class Engine:
         *,
         stop_ids: Collection[int] | None = None,
         prompt_ids: Sequence[int] = (),
-        forbid: Forbid | None = None,
+        guide: Guide | None = None,
     ) -> Iterator[Token]:
         """Continues from `logits`, one token a step, until a stop id or `params.max_tokens`.
 
         `stop_ids` defaults to the config's; `prompt_ids` count as seen by the repetition
-        penalty; `forbid` names ids that may not come next.  Every token that is given out has
-        been read into the cache, but for the stop.
+        penalty; `guide` has the last word on what may come next.  Every token that is given out
+        has been read into the cache, but for the stop.
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
         generated: list[int] = []
         for _ in range(params.max_tokens):
-            if forbid is not None and (banned := forbid(generated)):
-                logits = logits.index_fill(0, self._ids(list(banned)), -torch.inf)
+            if guide is not None:
+                logits = guide(generated, logits)
             token = sampler.sample(logits)
             generated.append(token)
             if token in stops:

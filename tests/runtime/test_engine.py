@@ -62,25 +62,24 @@ def test_generation_ends_at_a_stop_id_at_max_tokens_and_at_the_end_of_the_cache(
         list(model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids=()))
 
 
-def test_forbidden_ids_are_never_given(model, ids):
+def test_a_guide_sees_every_token_and_has_the_last_word(model, ids):
     memory = model.new_cache(80)
     logits = model.prefill(ids[:40], memory)
     free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=8), stop_ids=())]
+    seen = []
+
+    def guide(generated, logits):
+        seen.append(list(generated))
+        guided = logits.clone()
+        guided[free] = -torch.inf
+        return guided
+
     memory = model.new_cache(80)
     logits = model.prefill(ids[:40], memory)
-    counts = []
-    barred = [
-        t.id
-        for t in model.generate(
-            memory,
-            logits,
-            SamplingParams(max_tokens=8),
-            stop_ids=(),
-            forbid=lambda seen: counts.append(len(seen)) or set(free),
-        )
-    ]
+    params = SamplingParams(max_tokens=8)
+    barred = [t.id for t in model.generate(memory, logits, params, stop_ids=(), guide=guide)]
     assert not set(free) & set(barred)
-    assert counts == list(range(8))
+    assert seen == [barred[:count] for count in range(8)]
 
 
 def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids):
