@@ -136,7 +136,12 @@ class Answerer:
         if self.reader.style != "quote":
             return None
         form = answer_form(document, task, lambda text: bool(evidence.find(text)))
-        return QuoteGuide(form, self.reader.tokenizer.encode_many, self.reader.stop_ids)
+        return QuoteGuide(
+            form,
+            self.reader.tokenizer.encode_many,
+            self.reader.stop_ids,
+            look_ahead=self.params.temperature == 0,
+        )
 
     def _generate(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.cache import HybridCache
+from runtime.cache import HybridCache, Snapshot
 from runtime.config import JambaConfig
 from runtime.devices import Precision, pick_device, pick_precision
 from runtime.errors import BudgetError, UsageError
@@ -26,9 +26,12 @@ CHUNK_TOKENS = {"cpu": 1024, "cuda": 16_384, "mps": 2_048}
 OnChunk = Callable[[int, int, HybridCache], None]
 """Called after each chunk with tokens done, tokens in all, and the cache."""
 
-Guide = Callable[[Sequence[int], Tensor], Tensor]
-"""Given the ids generated so far, one more each time, and the next token's logits [v]: the logits
-to choose from, -inf where a token may not come next."""
+Look = Callable[[Sequence[int]], Tensor | None]
+"""Gives the logits [v] after some further ids and forgets them; None if the cache is too full."""
+
+Guide = Callable[[Sequence[int], Tensor, Look], Tensor]
+"""Given the ids generated so far, one more each time, the next token's logits [v] and a way to look
+ahead: the logits to choose from, -inf where a token may not come next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,11 @@ class Engine:
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
+        look = _LookAhead(self, cache)
         generated: list[int] = []
         for _ in range(params.max_tokens):
             if guide is not None:
-                logits = guide(generated, logits)
+                logits = guide(generated, logits, look)
             token = sampler.sample(logits)
             generated.append(token)
             if token in stops:
@@ -186,3 +190,21 @@ class Engine:
                 f"{cache.max_tokens:,}",
                 hint="make the context larger or the input shorter",
             )
+
+
+class _LookAhead:
+    """Reads ids on top of a cache and comes back; one snapshot a place."""
+
+    def __init__(self, engine: Engine, cache: HybridCache) -> None:
+        self._engine, self._cache = engine, cache
+        self._here: Snapshot | None = None
+
+    def __call__(self, token_ids: Sequence[int]) -> Tensor | None:
+        cache = self._cache
+        if cache.position + len(token_ids) > cache.max_tokens:
+            return None
+        if self._here is None or self._here.position != cache.position:
+            self._here = cache.snapshot()
+        logits = self._engine.prefill(token_ids, cache)
+        cache.restore(self._here)
+        return logits

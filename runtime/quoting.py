@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 EncodeMany = Callable[[Iterable[str]], list[list[int]]]
+Look = Callable[[Sequence[int]], "Tensor | None"]
+"""The logits [v] after some further ids, which are not kept; None if there is no room for them."""
+
+LOOK_AHEAD_TOKENS = 8
+SKIPPED_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +59,67 @@ class AnswerForm:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line that may be written: its ids, and what it quotes (None for the refusal)."""
+    """A line that may be written: its ids, and what it quotes (None for the refusal).
+
+    `later` are the ids of lines that would begin at one of the quote's next words.
+    """
 
     ids: tuple[int, ...]
     quote: Quotable | None
+    later: tuple[tuple[int, ...], ...] = ()
 
 
 class QuoteGuide:
     """Narrows the next token's logits to what the form allows; serves one answer.
 
-    `encode_many` is the model's tokenizer, `stop_ids` what ends the answer.
+    `encode_many` is the model's tokenizer, `stop_ids` what ends the answer.  A small model often
+    leaves out a quote's first word (`pub`, `Dr.`) and so runs into another place that begins as
+    it does.  With `look_ahead` it first says without being heard which words it would write, some
+    words into a quote if it likes; the line it gives is then the one that they belong to, from
+    its beginning.
     """
 
     def __init__(
-        self, form: AnswerForm, encode_many: EncodeMany, stop_ids: Collection[int]
+        self,
+        form: AnswerForm,
+        encode_many: EncodeMany,
+        stop_ids: Collection[int],
+        *,
+        look_ahead: bool = False,
     ) -> None:
         self._form = form
         self._stops = tuple(stop_ids)
-        refusals = [form.refusal] if form.refusal is not None else []
-        texts = [item.line for item in form.quotables] + refusals
-        quotes = [*form.quotables, *(None for _ in refusals)]
-        break_ids, *encoded = encode_many(["\n", *texts])
-        self._break = tuple(break_ids)
-        self._open = [
-            _Line((*self._break, *ids), quote) for ids, quote in zip(encoded, quotes, strict=True)
-        ]  # lines that may still be begun; each begins with the end of the one before it
+        self._look_ahead = look_ahead
+        [self._break] = map(tuple, encode_many(["\n"]))
+        # Lines that may still be begun; each begins with the end of the one before it.
+        self._open = self._encode(encode_many)
         self._depth = len(self._break)
         self._read = 0
         self._lines = self._open  # lines that agree with what was written since the last end
+        self._is_chosen = not look_ahead
         self.given: list[Quotable] = []
 
-    def __call__(self, generated: Sequence[int], logits: Tensor) -> Tensor:
+    def _encode(self, encode_many: EncodeMany) -> list[_Line]:
+        quotes = self._form.quotables
+        later = [_later(quote) if self._look_ahead else [] for quote in quotes]
+        texts = [quote.line for quote in quotes] + list(chain.from_iterable(later))
+        if self._form.refusal is not None:
+            texts.append(self._form.refusal)
+        encoded = ((*self._break, *ids) for ids in encode_many(texts))
+        whole = list(islice(encoded, len(quotes)))
+        lines = [
+            _Line(ids, quote, tuple(islice(encoded, len(starts))))
+            for ids, quote, starts in zip(whole, quotes, later, strict=True)
+        ]
+        return lines + [_Line(ids, None) for ids in encoded]
+
+    def __call__(self, generated: Sequence[int], logits: Tensor, look: Look) -> Tensor:
         """Logits [v] of the token after `generated`, -inf where it may not be."""
         for token in generated[self._read :]:
             self._advance(token)
         self._read = len(generated)
+        if not self._is_chosen and len(self.allowed()) > 1 and self._done() is None:
+            self._choose(logits, look)
         allowed = sorted(self.allowed())
         guided = logits.new_full(logits.shape, -float("inf"))
         guided[allowed] = logits[allowed]
@@ -102,6 +134,26 @@ class QuoteGuide:
             if done is not None and done.quote is not None and self._after(done.quote):
                 ids.add(self._break[0])
         return ids
+
+    def _choose(self, logits: Tensor, look: Look) -> None:
+        """Keeps the lines that hold the words the model would write; waits for the refusal."""
+        if any(line.quote is None for line in self._lines):
+            return
+        self._is_chosen = True
+        written = self._lines[0].ids[: self._depth]
+        ways = [(ids, line) for line in self._lines for ids in (line.ids, *line.later)]
+        ways = [way for way in ways if way[0][: self._depth] == written]
+        ahead: Tensor | None = logits
+        for at in range(self._depth, self._depth + LOOK_AHEAD_TOKENS):
+            nexts = sorted({ids[at] for ids, _ in ways if len(ids) > at})
+            if not nexts or ahead is None or len({_place(line) for _, line in ways}) == 1:
+                break
+            best = nexts[int(ahead[nexts].argmax())]
+            ways = [(ids, line) for ids, line in ways if len(ids) > at and ids[at] == best]
+            ahead = look(ways[0][0][self._depth : at + 1])
+        exact = [line for ids, line in ways if ids is line.ids]
+        places = {_place(line) for line in exact or [line for _, line in ways]}
+        self._lines = [line for line in self._lines if _place(line) in places]
 
     def _done(self) -> _Line | None:
         """The line that is complete at this point; of several, the document's first."""
@@ -128,6 +180,18 @@ class QuoteGuide:
         if not going_on and done is not None and done.quote is not None and token == self._break[0]:
             self._open = going_on = self._after(done.quote)
             self.given.append(done.quote)
+            self._is_chosen = not self._look_ahead
             self._depth = 0
         self._lines = going_on
         self._depth += 1
+
+
+def _later(quote: Quotable) -> list[str]:
+    """The beginnings of lines that leave out up to `SKIPPED_WORDS` words of a quote."""
+    words = quote.text.split(" ", SKIPPED_WORDS + LOOK_AHEAD_TOKENS)
+    skips = range(1, min(len(words), SKIPPED_WORDS + 1))
+    return [f"- {' '.join(words[skip : skip + LOOK_AHEAD_TOKENS])}" for skip in skips]
+
+
+def _place(line: _Line) -> int:
+    return -1 if line.quote is None else line.quote.start

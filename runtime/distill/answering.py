@@ -88,7 +88,9 @@ class Answering:
 
     def _answer(self, item: Item, way: str, cache: HybridCache, logits: Tensor) -> list[int]:
         params = SamplingParams(temperature=0.0, max_tokens=self.max_new)
-        guide = QuoteGuide(item.form, self.encode_many, [self.stop]) if way == "guided" else None
+        guide = None
+        if way == "guided":
+            guide = QuoteGuide(item.form, self.encode_many, [self.stop], look_ahead=True)
         tokens = self.engine.generate(cache, logits, params, stop_ids=[self.stop], guide=guide)
         return [token.id for token in tokens if not token.is_stop]
 

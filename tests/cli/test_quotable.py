@@ -138,11 +138,14 @@ def random_answer(document: Document, task: str, seed: int) -> str:
     """What a model says whose every logit is random."""
     evidence = Evidence(document)
     form = answer_form(document, task, lambda text: bool(evidence.find(text)))
-    guide = QuoteGuide(form, tokenizer().encode_many, [2])
+    guide = QuoteGuide(form, tokenizer().encode_many, [2], look_ahead=seed % 2 == 1)
     random, ids = torch.Generator().manual_seed(seed), []
+
+    def logits(_ids) -> torch.Tensor:
+        return torch.randn(tokenizer().vocab_size, generator=random)
+
     while not ids or ids[-1] != 2:
-        logits = torch.randn(tokenizer().vocab_size, generator=random)
-        ids.append(int(guide(ids, logits).argmax()))
+        ids.append(int(guide(ids, logits(ids), logits).argmax()))
     return tokenizer().decode(ids)
 
 

@@ -9,7 +9,7 @@ import runtime
 from runtime.engine import Engine
 from runtime.errors import BudgetError, ModelError, UsageError
 from runtime.sampling import SamplingParams
-from tests.helpers import GOLDEN, golden, golden_engine
+from tests.helpers import GOLDEN, assert_close, golden, golden_engine
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_guide_sees_every_token_and_has_the_last_word(model, ids):
     free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=8), stop_ids=())]
     seen = []
 
-    def guide(generated, logits):
+    def guide(generated, logits, look):
         seen.append(list(generated))
         guided = logits.clone()
         guided[free] = -torch.inf
@@ -80,6 +80,31 @@ def test_a_guide_sees_every_token_and_has_the_last_word(model, ids):
     barred = [t.id for t in model.generate(memory, logits, params, stop_ids=(), guide=guide)]
     assert not set(free) & set(barred)
     assert seen == [barred[:count] for count in range(8)]
+
+
+def test_looking_ahead_gives_the_logits_of_a_longer_prompt_and_leaves_no_trace(model, ids):
+    memory = model.new_cache(46)
+    logits = model.prefill(ids[:40], memory)
+    free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=6), stop_ids=())]
+    seen, wanted = [], []
+
+    def guide(generated, logits, look):
+        for further in (ids[:2], ids[3:4]):
+            seen.append(look(further))
+            known = [*ids[:40], *generated, *further]
+            fits = len(known) <= 46
+            wanted.append(model.score(known)[-1] if fits else None)
+        return logits
+
+    memory = model.new_cache(46)
+    logits = model.prefill(ids[:40], memory)
+    params = SamplingParams(max_tokens=6)
+    looked = [t.id for t in model.generate(memory, logits, params, stop_ids=(), guide=guide)]
+    assert looked == free
+    assert [logits is None for logits in seen] == [logits is None for logits in wanted]
+    for ours, theirs in zip(seen, wanted, strict=True):
+        if theirs is not None:
+            assert_close(ours, theirs)
 
 
 def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids):

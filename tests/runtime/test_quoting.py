@@ -33,6 +33,10 @@ def decode(ids) -> str:
     return b"".join(pieces).decode()
 
 
+def blind(_ids) -> None:
+    """No room to look ahead."""
+
+
 def quotable(text: str, reference: str = "[p. 1]", start: int = 0) -> Quotable:
     return Quotable(text, reference, start, start + len(text))
 
@@ -43,7 +47,7 @@ def answers(form: AnswerForm, *, limit: int = 10_000) -> set[str]:
     while open_ids:
         ids = open_ids.pop()
         guide = QuoteGuide(form, encode_many, [STOP])
-        guided = guide(ids, torch.zeros(400))
+        guided = guide(ids, torch.zeros(400), blind)
         for token in (guided == 0).nonzero().flatten().tolist():
             if token == STOP:
                 found.add(decode(ids))
@@ -102,10 +106,52 @@ def test_sampling_chooses_among_what_is_allowed(temperature):
         guide, ids = QuoteGuide(form, encode_many, [STOP]), []
         random = torch.Generator().manual_seed(seed)
         while not ids or ids[-1] != STOP:
-            ids.append(sampler.sample(guide(ids, torch.randn(400, generator=random) * 5)))
+            ids.append(sampler.sample(guide(ids, torch.randn(400, generator=random) * 5, blind)))
         lines = decode(ids).split("\n")
         assert lines == ["Not here."] or set(lines) <= {piece.line for piece in pieces}
         assert len(set(lines)) == len(lines) <= 3
+
+
+def wishes(text: str, end: int = STOP):
+    """Logits after the ids so far, of a model that would write this text."""
+    wanted = [*encode_many([text])[0], end]
+
+    def logits(ids) -> torch.Tensor:
+        scores = torch.zeros(400)
+        if list(ids) == wanted[: len(ids)] and len(ids) < len(wanted):
+            scores[wanted[len(ids)]] = 9.0
+        return scores
+
+    return logits
+
+
+def guided(form: AnswerForm, wish: str) -> str:
+    """The greedy answer of a model that would write `wish` after any whole line."""
+    guide, ids, begun = QuoteGuide(form, encode_many, [STOP], look_ahead=True), [], 0
+    logits = wishes(wish)
+    while not ids or ids[-1] != STOP:
+        heard = ids[begun:]
+        scores = guide(ids, logits(heard), lambda more, heard=heard: logits([*heard, *more]))
+        ids.append(int(scores.argmax()))
+    return decode(ids)
+
+
+def test_a_quote_begun_some_words_late_is_given_from_its_beginning():
+    pieces = [
+        quotable("fn is_empty(x)", start=0),
+        quotable("pub fn is_end(x)", start=30),
+        quotable("pub const fn is_e(x)", start=60),
+    ]
+    form = AnswerForm(pieces, most=1, refusal="Not here.")
+    assert guided(form, "- fn is_end(x) [p. 1]") == pieces[1].line
+    assert guided(form, "- fn is_empty(x) [p. 1]") == pieces[0].line
+    assert guided(form, "- fn is_e(x) [p. 1]") == pieces[2].line
+    assert guided(form, "Not here.") == "Not here."
+
+
+def test_a_piece_that_begins_as_wished_goes_before_one_that_does_so_later():
+    pieces = [quotable("the fn is (x)", start=0), quotable("fn is (x)", start=30)]
+    assert guided(AnswerForm(pieces, most=1), "- fn is (x) [p. 1]") == pieces[1].line
 
 
 def test_the_engine_lets_a_guide_choose():
