@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,9 +30,15 @@ OnChunk = Callable[[int, int, HybridCache], None]
 Look = Callable[[Sequence[int]], Tensor | None]
 """Gives the logits [v] after some further ids and forgets them; None if the cache is too full."""
 
-Guide = Callable[[Sequence[int], Tensor, Look], Tensor]
-"""Given the ids generated so far, one more each time, the next token's logits [v] and a way to look
-ahead: the logits to choose from, -inf where a token may not come next."""
+
+class Guide(Protocol):
+    """Has the last word on what may come next; serves one answer."""
+
+    def __call__(self, generated: Sequence[int], logits: Tensor, look: Look) -> Tensor:
+        """The logits [v] to choose from, -inf where a token may not come after `generated`."""
+
+    def forced(self, generated: Sequence[int]) -> Sequence[int]:
+        """The ids that can only follow `generated`, as far as there is no choice; no stop id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +152,14 @@ class Engine:
         """Continues from `logits`, one token a step, until a stop id or `params.max_tokens`.
 
         `stop_ids` defaults to the config's; `prompt_ids` count as seen by the repetition
-        penalty; `guide` has the last word on what may come next.  Every token that is given out
-        has been read into the cache, but for the stop.
+        penalty; `guide` has the last word on what may come next, and what it forces is read as
+        one chunk.  Every token that is given out has been read into the cache, but for the stop.
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
         look = _LookAhead(self, cache)
         generated: list[int] = []
-        for _ in range(params.max_tokens):
+        while len(generated) < params.max_tokens:
             if guide is not None:
                 logits = guide(generated, logits, look)
             token = sampler.sample(logits)
@@ -160,9 +167,14 @@ class Engine:
             if token in stops:
                 yield Token(token, is_stop=True)
                 return
-            self._check_room(cache, 1)
-            logits = self.model(self._ids([token]), cache)
-            yield Token(token)
+            run = [token]
+            if guide is not None:
+                run += guide.forced(generated)[: params.max_tokens - len(generated)]
+                generated += run[1:]
+                sampler.saw(run[1:])
+            self._check_room(cache, len(run))
+            logits = self.model(self._ids(run), cache, logits="last")
+            yield from map(Token, run)
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[int], *, chunk_tokens: int | None = None) -> Tensor:

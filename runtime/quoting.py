@@ -115,15 +115,25 @@ class QuoteGuide:
 
     def __call__(self, generated: Sequence[int], logits: Tensor, look: Look) -> Tensor:
         """Logits [v] of the token after `generated`, -inf where it may not be."""
-        for token in generated[self._read :]:
-            self._advance(token)
-        self._read = len(generated)
+        self._follow(generated)
         if not self._is_chosen and len(self.allowed()) > 1 and self._done() is None:
             self._choose(logits, look)
         allowed = sorted(self.allowed())
         guided = logits.new_full(logits.shape, -float("inf"))
         guided[allowed] = logits[allowed]
         return guided
+
+    def forced(self, generated: Sequence[int]) -> list[int]:
+        """What can only follow: the rest of a line, up to a choice or the end of the answer."""
+        self._follow(generated)
+        ids: list[int] = []
+        while True:
+            nexts = self.allowed()
+            if len(nexts) > 1 or not nexts.isdisjoint(self._stops):
+                return ids
+            ids += nexts
+            self._advance(ids[-1])
+            self._read += 1
 
     def allowed(self) -> set[int]:
         """The ids that may come next; never none."""
@@ -154,6 +164,11 @@ class QuoteGuide:
         exact = [line for ids, line in ways if ids is line.ids]
         places = {_place(line) for line in exact or [line for _, line in ways]}
         self._lines = [line for line in self._lines if _place(line) in places]
+
+    def _follow(self, generated: Sequence[int]) -> None:
+        for token in generated[self._read :]:
+            self._advance(token)
+        self._read = len(generated)
 
     def _done(self) -> _Line | None:
         """The line that is complete at this point; of several, the document's first."""

@@ -97,6 +97,24 @@ def test_without_anything_to_quote_the_refusal_is_the_answer():
     assert answers(AnswerForm([], most=3, refusal="Not here.")) == {"Not here."}
 
 
+def test_what_is_forced_is_what_alone_is_allowed():
+    pieces = [quotable(f"{n} sailors sing here.", start=30 * n) for n in (1, 2)]
+    form = AnswerForm(pieces, most=2)
+    guide, plain = (QuoteGuide(form, encode_many, [STOP]) for _ in range(2))
+    ids, runs = [], []
+    while not ids or ids[-1] != STOP:
+        ids.append(int(guide(ids, torch.arange(400.0), blind).argmax()))
+        run = guide.forced(ids) if ids[-1] != STOP else []
+        for token in run:
+            assert (plain(ids, torch.zeros(400), blind) == 0).nonzero().flatten().tolist() == [
+                token
+            ]
+            ids.append(token)
+        runs.append(len(run))
+    assert set(decode(ids).split("\n")) == {piece.line for piece in pieces}
+    assert sum(runs) >= len(ids) - 5
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 30.0])
 def test_sampling_chooses_among_what_is_allowed(temperature):
     pieces = [quotable(f"{n} sailors sing.", start=20 * n) for n in range(9)]
