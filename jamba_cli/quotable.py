@@ -46,7 +46,7 @@ def answer_form(document: Document, task: str, stands: Callable[[str], bool]) ->
     """What may answer a task on a document; see `quotables` for `stands`.
 
     A question may be answered by any piece.  A summary is made of pieces that stand on their
-    own, unless there are fewer than it asks for.
+    own, unless there are fewer than it asks for, and of as many as it asks for.
     """
     pieces = quotables(document, stands)
     asked = quotes_asked(task)
@@ -54,7 +54,7 @@ def answer_form(document: Document, task: str, stands: Callable[[str], bool]) ->
         return AnswerForm(pieces, MOST_QUOTES, NOT_FOUND)
     sentences = [piece for piece in pieces if piece.is_sentence]
     chosen = sentences if len(sentences) >= asked else pieces
-    return AnswerForm(chosen, asked, None if chosen else NOT_FOUND)
+    return AnswerForm(chosen, asked, None if chosen else NOT_FOUND, spread=True)
 
 
 def quotables(document: Document, stands: Callable[[str], bool]) -> list[Quotable]:

@@ -48,13 +48,15 @@ class Quotable:
 class AnswerForm:
     """What an answer may be: at most `most` quotes, or the refusal as a whole (None: never).
 
-    No two quotes overlap.  With `in_order` each stands after the one before it.
+    No two quotes overlap.  With `spread` there are `most` of them as long as there is something
+    to quote, in the document's order, and none comes so late that those to come have less than
+    half of their share of the document.
     """
 
     quotables: Sequence[Quotable]
     most: int
     refusal: str | None = None
-    in_order: bool = False
+    spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,10 @@ class QuoteGuide:
         self._open = self._encode(encode_many)
         self._depth = len(self._break)
         self._read = 0
-        self._lines = self._open  # lines that agree with what was written since the last end
         self._is_chosen = not look_ahead
         self.given: list[Quotable] = []
+        # Lines that agree with what was written since the last end.
+        self._lines = self._early(self._open, form.most - 1)
 
     def _encode(self, encode_many: EncodeMany) -> list[_Line]:
         quotes = self._form.quotables
@@ -139,10 +142,11 @@ class QuoteGuide:
         """The ids that may come next; never none."""
         ids = {line.ids[self._depth] for line in self._lines if len(line.ids) > self._depth}
         done = self._done()
-        if done is not None or not ids:
+        more = done is not None and done.quote is not None and bool(self._after(done.quote))
+        if more:
+            ids.add(self._break[0])
+        if not ids or (done is not None and not (more and self._form.spread)):
             ids.update(self._stops)
-            if done is not None and done.quote is not None and self._after(done.quote):
-                ids.add(self._break[0])
         return ids
 
     def _choose(self, logits: Tensor, look: Look) -> None:
@@ -175,7 +179,7 @@ class QuoteGuide:
         return next((line for line in self._lines if len(line.ids) == self._depth), None)
 
     def _after(self, quote: Quotable) -> list[_Line]:
-        """The lines that may follow once this quote is given."""
+        """The lines that may be begun at some time once this quote is given."""
         if len(self.given) + 1 >= self._form.most:
             return []
         return [
@@ -183,8 +187,16 @@ class QuoteGuide:
             for line in self._open
             if line.quote is not None
             and not line.quote.overlaps(quote)
-            and (not self._form.in_order or line.quote.start >= quote.end)
+            and (not self._form.spread or line.quote.start >= quote.end)
         ]
+
+    def _early(self, lines: list[_Line], to_come: int) -> list[_Line]:
+        """The lines that leave enough for the quotes to come after them."""
+        if not self._form.spread:
+            return lines
+        total = len(self._form.quotables)
+        left = max(to_come, total * to_come // (2 * self._form.most))
+        return lines[: max(1, len(lines) - left)]
 
     def _advance(self, token: int) -> None:
         depth = self._depth
@@ -193,8 +205,9 @@ class QuoteGuide:
         ]
         done = self._done()
         if not going_on and done is not None and done.quote is not None and token == self._break[0]:
-            self._open = going_on = self._after(done.quote)
+            self._open = self._after(done.quote)
             self.given.append(done.quote)
+            going_on = self._early(self._open, self._form.most - len(self.given) - 1)
             self._is_chosen = not self._look_ahead
             self._depth = 0
         self._lines = going_on

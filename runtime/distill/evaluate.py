@@ -118,7 +118,8 @@ def report(
 
 def run(args: argparse.Namespace) -> None:
     """An exported directory runs in the runtime's engine, a checkpoint in the trainer's decoder."""
-    items = evalset.read(args.items)[:: args.every]
+    items = [item for item in evalset.read(args.items) if item.kind.startswith(args.kind)]
+    items = items[:: args.every]
     if args.checkpoint.is_dir():
         engine = Engine.load(args.checkpoint)
         tokenizer = Tokenizer.load(args.checkpoint)
@@ -162,6 +163,7 @@ def main() -> None:
         default=["guided", "free"],
         help="an exported directory's answers: as the command line gives them, and the model alone",
     )
+    parser.add_argument("--kind", default="", help="only items whose kind begins so")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--unquantized", action="store_true")

@@ -66,12 +66,22 @@ def test_an_answer_is_the_refusal_or_lines_that_do_not_overlap():
     }  # fmt: skip
 
 
-def test_at_most_so_many_lines_in_the_order_of_the_document():
-    pieces = [quotable(f"{n} is.", start=10 * n) for n in range(4)]
+def test_at_most_so_many_lines():
+    pieces = [quotable(f"{n} is.", start=10 * n) for n in range(3)]
     lines = [piece.line for piece in pieces]
-    assert answers(AnswerForm(pieces, most=2, in_order=True)) == {
-        *lines, *(f"{a}\n{b}" for i, a in enumerate(lines) for b in lines[i + 1 :]),
+    pairs = {f"{a}\n{b}" for a in lines for b in lines if a != b}
+    assert answers(AnswerForm(pieces, most=2)) == {*lines, *pairs}
+
+
+def test_a_summary_has_as_many_quotes_as_asked_for_in_order_and_spread():
+    pieces = [quotable(f"{n} is.", start=10 * n) for n in range(6)]
+    lines = [piece.line for piece in pieces]
+    # Of 6 pieces each of 3 quotes has a share of 2: the first leaves 2 pieces, the second 1.
+    assert answers(AnswerForm(pieces, most=3, spread=True)) == {
+        "\n".join((lines[a], lines[b], lines[c]))
+        for a in range(4) for b in range(a + 1, 5) for c in range(b + 1, 6)
     }  # fmt: skip
+    assert answers(AnswerForm(pieces[:2], most=3, spread=True)) == {"\n".join(lines[:2])}
 
 
 def test_the_same_words_in_two_places_are_quoted_once_with_either_reference():
