@@ -157,14 +157,15 @@ class QuoteGuide:
         written = self._lines[0].ids[: self._depth]
         ways = [(ids, line) for line in self._lines for ids in (line.ids, *line.later)]
         ways = [way for way in ways if way[0][: self._depth] == written]
-        ahead: Tensor | None = logits
         for at in range(self._depth, self._depth + LOOK_AHEAD_TOKENS):
+            if len({_place(line) for _, line in ways}) == 1:
+                break
+            ahead = look(ways[0][0][self._depth : at]) if at > self._depth else logits
             nexts = sorted({ids[at] for ids, _ in ways if len(ids) > at})
-            if not nexts or ahead is None or len({_place(line) for _, line in ways}) == 1:
+            if ahead is None or not nexts:
                 break
             best = nexts[int(ahead[nexts].argmax())]
             ways = [(ids, line) for ids, line in ways if len(ids) > at and ids[at] == best]
-            ahead = look(ways[0][0][self._depth : at + 1])
         exact = [line for ids, line in ways if ids is line.ids]
         places = {_place(line) for line in exact or [line for _, line in ways]}
         self._lines = [line for line in self._lines if _place(line) in places]
