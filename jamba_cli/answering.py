@@ -8,20 +8,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jamba_cli.evidence import AnswerChecker, Evidence, Reference
-from jamba_cli.fresh_quotes import FreshQuotes
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
+from jamba_cli.quotable import answer_form
 from jamba_cli.reader import Reader
 from jamba_cli.saving import Saving
 from jamba_cli.sources.document import Document, Part
 from jamba_cli.windows import Plan, plan
+from runtime.quoting import QuoteGuide
 from runtime.thinking import ThinkingFilter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from runtime.cache import HybridCache
-    from runtime.engine import Engine, OnChunk
+    from runtime.engine import Engine, Guide, OnChunk
     from runtime.sampling import SamplingParams
 
 Show = Callable[[str], None]
@@ -137,19 +138,8 @@ class Answerer:
         self.reporter.finish()
         self.usage.prefill_s += time.monotonic() - started
         self.usage.input_tokens += len(prompt.ids)
-        return self.generate(cache, logits, prompt.ids, evidence, show)
-
-    def generate(
-        self,
-        cache: HybridCache,
-        logits: Tensor,
-        prompt_ids: Sequence[int],
-        evidence: Evidence,
-        show: Show,
-    ) -> Answer:
-        """The answer to the prompt that the cache holds, checked against the evidence."""
-        checker = AnswerChecker(evidence, style=self.reader.style)
-        return self._generate(cache, logits, prompt_ids, checker, show)
+        guide = self.guide(document, task, evidence)
+        return self.generate(cache, logits, prompt.ids, evidence, show, guide)
 
     def read_document(
         self,
@@ -194,15 +184,30 @@ class Answerer:
 
         return tell
 
-    def _generate(
+    def guide(self, document: Document, task: str, evidence: Evidence) -> Guide | None:
+        """What keeps a quoting model to the document's words; None for other models."""
+        if self.reader.style != "quote":
+            return None
+        form = answer_form(document, task, lambda text: bool(evidence.find(text)))
+        return QuoteGuide(
+            form,
+            self.reader.tokenizer.encode_many,
+            self.reader.stop_ids,
+            look_ahead=self.params.temperature == 0,
+        )
+
+    def generate(
         self,
         cache: HybridCache,
         logits: Tensor,
         prompt_ids: Sequence[int],
-        checker: AnswerChecker,
+        evidence: Evidence,
         show: Show,
+        guide: Guide | None,
     ) -> Answer:
+        """The answer to the prompt that the cache holds, checked against the evidence."""
         started = time.monotonic()
+        checker = AnswerChecker(evidence, style=self.reader.style)
         stream = self.reader.tokenizer.stream(self.params.stop)
         thinking = ThinkingFilter(inside=self.reader.chat.starts_in_thought)
         texts: list[str] = []
@@ -216,14 +221,13 @@ class Answerer:
         complete = False
         count = 0
         self.generated = []
-        quoting = self.reader.style == "quote"
         for token in self.engine.generate(
             cache,
             logits,
             self.params,
             stop_ids=self.reader.stop_ids,
             prompt_ids=prompt_ids,
-            forbid=FreshQuotes(self.reader.tokenizer.decode) if quoting else None,
+            guide=guide,
         ):
             if self.usage.first_token_s is None:
                 self.usage.first_token_s = time.monotonic() - self.usage.started

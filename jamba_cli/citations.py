@@ -37,6 +37,18 @@ def find_targets(inner: str, paths: Collection[str]) -> list[Target]:
     return [target for target in targets if target is not None]
 
 
+def closing_bracket(text: str) -> int:
+    """Where the bracket that `text` begins with has closed, on the same line; 0 if it has not."""
+    depth = 0
+    for at, character in enumerate(text):
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if depth == 0:
+            return at + 1
+        if character == "\n":
+            break
+    return 0
+
+
 def _parse(text: str, paths: Collection[str]) -> Target | None:
     text = text.strip()
     for kind, form in _FORMS:

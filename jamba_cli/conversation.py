@@ -139,7 +139,8 @@ class Conversation:
             self._recover()
             raise
         try:
-            answer = answerer.generate(self._cache, logits, ids, self._evidence, show)
+            guide = answerer.guide(self._document, task, self._evidence)
+            answer = answerer.generate(self._cache, logits, ids, self._evidence, show, guide)
         except BaseException:
             self._recover()
             self._keep_turn(task)  # what was shown of an answer is part of the conversation

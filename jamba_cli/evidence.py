@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from jamba_cli.citations import Target, find_targets
+from jamba_cli.citations import Target, closing_bracket, find_targets
 from jamba_cli.sources.document import Document, Part
 
 NEAR_LINES = 40
@@ -65,6 +65,11 @@ def normalize(text: str) -> str:
     return _SPACE.sub(" ", text.translate(_SHAPES)).strip()
 
 
+def is_provable(quote: str) -> bool:
+    """Whether a quote has words enough to be looked for."""
+    return len(normalize(quote).strip(_EDGES)) >= _SHORTEST_QUOTE
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a quote was found: a part, and the line of its first word."""
@@ -106,14 +111,14 @@ class Evidence:
             return Reference(target.text, quote, status, found_at.strip("[]"))
         if not self._exists(target):
             return Reference(target.text, quote, Status.NO_PLACE)
-        usable = quote is not None and len(quote.strip(_EDGES)) >= _SHORTEST_QUOTE
+        usable = quote is not None and is_provable(quote)
         return Reference(target.text, quote, Status.NO_QUOTE if usable else Status.PLACE)
 
     def find(self, quote: str) -> list[_Place]:
         """Every place where the quote stands, in document order (the first hundred)."""
-        wanted = normalize(quote).strip(_EDGES)
-        if len(wanted) < _SHORTEST_QUOTE:
+        if not is_provable(quote):
             return []
+        wanted = normalize(quote).strip(_EDGES)
         whole, starts = self._index
         places: list[_Place] = []
         position = whole.find(wanted)
@@ -198,7 +203,8 @@ class AnswerChecker:
 
     ✓ the quote stands in the document (the reference is set right if it pointed elsewhere),
     ✗ it does not, or there is no such place; ~ no quote was given, so nothing was checked.
-    `style` "quote" takes a whole bullet as the quote, "prose" the last words in quotation marks.
+    `style` "quote" takes a whole bullet as the quote, whose reference is the bracket that ends the
+    line (others are part of the quote); "prose" takes the last words in quotation marks.
     """
 
     def __init__(self, evidence: Evidence, *, style: str) -> None:
@@ -211,26 +217,34 @@ class AnswerChecker:
     def push(self, text: str) -> str:
         """Takes more of the answer; returns what can be shown."""
         self._held += text
-        shown: list[str] = []
-        while self._held:
-            start = self._held.find("[")
-            if start < 0:
-                shown.append(self._pass(len(self._held)))
-                break
-            shown.append(self._pass(start))
-            end = self._held.find("]")
-            line_end = self._held.find("\n")
-            if end < 0 and line_end < 0 and len(self._held) < _LONGEST_TARGET:
-                break  # the bracket may still close
-            if end < 0 or 0 <= line_end < end:
-                shown.append(self._pass(1))
-                continue
-            shown.append(self._bracket(end + 1))
-        return "".join(shown)
+        return self._release(final=False)
 
     def flush(self) -> str:
         """Ends the answer; returns what was held back."""
-        return self._pass(len(self._held))
+        return self._release(final=True)
+
+    def _release(self, *, final: bool) -> str:
+        shown: list[str] = []
+        while self._held:
+            start = self._held.find("[")
+            if start != 0:
+                shown.append(self._pass(start if start > 0 else len(self._held)))
+                continue
+            end = closing_bracket(self._held[:_LONGEST_TARGET])
+            if not final and self._is_undecided(end):
+                break
+            at_line_end = self._held[end : end + 1] in ("", "\n")
+            if end and (at_line_end or self.style != "quote"):
+                shown.append(self._bracket(end))
+            else:
+                shown.append(self._pass(1))
+        return "".join(shown)
+
+    def _is_undecided(self, end: int) -> bool:
+        """Whether more text may close the open bracket, or show that it does not end the line."""
+        if end:
+            return self.style == "quote" and end == len(self._held)
+        return "\n" not in self._held and len(self._held) < _LONGEST_TARGET
 
     def _pass(self, count: int) -> str:
         text, self._held = self._held[:count], self._held[count:]

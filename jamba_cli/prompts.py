@@ -38,6 +38,10 @@ NOT_FOUND = "Not found in the document."
 
 SUMMARY_QUOTES = {"short": 3, "medium": 6, "long": 12}
 WORDS_PER_QUOTE = 20
+MOST_QUOTES = 8
+"""No question is answered with more."""
+_SUMMARY_TASK = "\n\nTask: summarize the document in {quotes} quotes"
+_QUOTES_ASKED = re.compile(_SUMMARY_TASK.format(quotes=r"(\d+)"))
 SUMMARY_WORDS = {"short": 100, "medium": 250, "long": 600}
 
 
@@ -123,10 +127,16 @@ def summary_task(*, style: str, length: str = "medium", focus: str | None = None
     if style == "quote":
         quotes = summary_quotes(length)
         about = f" about {focus}" if focus else ""
-        return f"\n\nTask: summarize the document in {quotes} quotes{about}."
+        return f"{_SUMMARY_TASK.format(quotes=quotes)}{about}."
     words = SUMMARY_WORDS.get(length) or int(length)
     about = f" Focus on {focus}." if focus else ""
     return f"\n\nTask: summarize the document in about {words} words.{about}"
+
+
+def quotes_asked(task: str) -> int | None:
+    """How many quotes a summary's task asks for; None for a question."""
+    match = _QUOTES_ASKED.match(task)
+    return int(match[1]) if match else None
 
 
 def question_task(question: str) -> str:

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from runtime import memory
-from runtime.cache import HybridCache
+from runtime.cache import HybridCache, Snapshot
 from runtime.config import JambaConfig
 from runtime.devices import Precision, pick_device
 from runtime.errors import BudgetError, UsageError
@@ -30,8 +31,18 @@ logger = logging.getLogger(__name__)
 OnChunk = Callable[[int, int, HybridCache], None]
 """Called after each chunk with tokens done, tokens in all, and the cache."""
 
-Forbid = Callable[[Sequence[int]], Collection[int]]
-"""Given the ids generated so far, one more each time: the ids that may not come next."""
+Look = Callable[[Sequence[int]], Tensor | None]
+"""Gives the logits [v] after some further ids and forgets them; None if the cache is too full."""
+
+
+class Guide(Protocol):
+    """Has the last word on what may come next; serves one answer."""
+
+    def __call__(self, generated: Sequence[int], logits: Tensor, look: Look) -> Tensor:
+        """The logits [v] to choose from, -inf where a token may not come after `generated`."""
+
+    def forced(self, generated: Sequence[int]) -> Sequence[int]:
+        """The ids that can only follow `generated`, as far as there is no choice; no stop id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,28 +189,34 @@ class Engine:
         *,
         stop_ids: Collection[int] | None = None,
         prompt_ids: Sequence[int] = (),
-        forbid: Forbid | None = None,
+        guide: Guide | None = None,
     ) -> Iterator[Token]:
         """Continues from `logits`, one token a step, until a stop id or `params.max_tokens`.
 
         `stop_ids` defaults to the config's; `prompt_ids` count as seen by the repetition
-        penalty; `forbid` names ids that may not come next.  Every token that is given out has
-        been read into the cache, but for the stop.
+        penalty; `guide` has the last word on what may come next, and what it forces is read as
+        one chunk.  Every token that is given out has been read into the cache, but for the stop.
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
+        look = _LookAhead(self, cache)
         generated: list[int] = []
-        for _ in range(params.max_tokens):
-            if forbid is not None and (banned := forbid(generated)):
-                logits = logits.index_fill(0, self._ids(list(banned)), -torch.inf)
+        while len(generated) < params.max_tokens:
+            if guide is not None:
+                logits = guide(generated, logits, look)
             token = sampler.sample(logits)
             generated.append(token)
             if token in stops:
                 yield Token(token, is_stop=True)
                 return
-            self.check_room(cache, 1)
-            logits = self.model(self._ids([token]), cache)
-            yield Token(token)
+            run = [token]
+            if guide is not None:
+                run += guide.forced(generated)[: params.max_tokens - len(generated)]
+                generated += run[1:]
+                sampler.saw(run[1:])
+            self.check_room(cache, len(run))
+            logits = self.model(self._ids(run), cache, logits="last")
+            yield from map(Token, run)
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[int], *, chunk_tokens: int | None = None) -> Tensor:
@@ -251,3 +268,23 @@ class Engine:
                 f"{cache.max_tokens:,}",
                 hint="make the context larger or the input shorter",
             )
+
+
+class _LookAhead:
+    """Reads ids on top of a cache and comes back; one snapshot a place."""
+
+    def __init__(self, engine: Engine, cache: HybridCache) -> None:
+        self._engine, self._cache = engine, cache
+        self._here: Snapshot | None = None
+
+    def __call__(self, token_ids: Sequence[int]) -> Tensor | None:
+        cache = self._cache
+        if cache.position + len(token_ids) > cache.max_tokens:
+            return None
+        if self._here is None or self._here.position != cache.position:
+            if self._here is not None:
+                cache.forget(self._here)
+            self._here = cache.snapshot()
+        logits = self._engine.prefill(token_ids, cache)
+        cache.restore(self._here)
+        return logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,11 @@ class Sampler:
         if self._seen is not None:
             self._seen[token] = True
         return token
+
+    def saw(self, token_ids: Sequence[int]) -> None:
+        """Counts tokens that were not sampled here as seen by the repetition penalty."""
+        if self._seen is not None:
+            self._seen[list(token_ids)] = True
 
     def _draw(self, scores: Tensor, highest: float) -> int:
         # Less the highest first: a tiny temperature would overflow otherwise.

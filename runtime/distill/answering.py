@@ -7,10 +7,14 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import Engine, SamplingParams
+from torch import Tensor
+
+from runtime import Engine, HybridCache, SamplingParams
 from runtime.distill.evalset import Item
+from runtime.quoting import EncodeMany, QuoteGuide
 
 MIX = {
     "needle 2048": 5,
@@ -52,34 +56,56 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     return next((at for at, equal in enumerate(same) if not equal), most)
 
 
-def answers(
-    engine: Engine, items: Sequence[Item], max_new: int, stop: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Number and greedy answer of each item; a document's questions share its state."""
-    params = SamplingParams(temperature=0.0, max_tokens=max_new)
-    for group in document_groups(items):
-        rows = [items[number].ids for number in group]
-        shared = common_prefix(rows)
-        base = engine.new_cache(max(map(len, rows)) + max_new)
-        engine.prefill(rows[0][:shared], base)
-        for number, row in zip(group, rows, strict=True):
-            cache = copy.deepcopy(base)
-            logits = engine.prefill(row[shared:], cache)
-            made = [token.id for token in engine.generate(cache, logits, params)]
-            yield number, made[: made.index(stop)] if stop in made else made
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How items are answered: by whom, how long at most, and in which ways.
 
+    "guided" is what the command line does: only quotes of the document may be written.  "free" is
+    the model alone.
+    """
 
-def answer_for(
-    engine: Engine, items: Sequence[Item], log: Path, *, max_new: int, stop: int, limit_s: float
-) -> dict[int, list[int]]:
-    """As many answers as the time allows; each is also written to `log` when it is there."""
-    started = time.monotonic()
-    made: dict[int, list[int]] = {}
-    with log.open("w") as file:
-        for number, ids in answers(engine, items, max_new, stop):
-            made[number] = ids
-            file.write(json.dumps({"number": number, "ids": ids}) + "\n")
-            file.flush()
-            if time.monotonic() - started > limit_s:
-                break
-    return made
+    engine: Engine
+    encode_many: EncodeMany
+    stop: int
+    max_new: int
+    ways: Sequence[str] = ("guided", "free")
+
+    def answers(self, items: Sequence[Item]) -> Iterator[tuple[int, dict[str, list[int]]]]:
+        """Number and greedy answers of each item; a document's questions share its state."""
+        for group in document_groups(items):
+            rows = [items[number].ids for number in group]
+            shared = common_prefix(rows)
+            base = self.engine.new_cache(max(map(len, rows)) + self.max_new)
+            self.engine.prefill(rows[0][:shared], base)
+            for number, row in zip(group, rows, strict=True):
+                asked = copy.deepcopy(base)
+                logits = self.engine.prefill(row[shared:], asked)
+                made = {}
+                for way in self.ways:
+                    cache = copy.deepcopy(asked) if way != self.ways[-1] else asked
+                    made[way] = self._answer(items[number], way, cache, logits)
+                yield number, made
+
+    def _answer(self, item: Item, way: str, cache: HybridCache, logits: Tensor) -> list[int]:
+        params = SamplingParams(temperature=0.0, max_tokens=self.max_new)
+        guide = None
+        if way == "guided":
+            guide = QuoteGuide(item.form, self.encode_many, [self.stop], look_ahead=True)
+        tokens = self.engine.generate(cache, logits, params, stop_ids=[self.stop], guide=guide)
+        return [token.id for token in tokens if not token.is_stop]
+
+    def answer_for(
+        self, items: Sequence[Item], log: Path, limit_s: float
+    ) -> dict[str, dict[int, list[int]]]:
+        """By way, as many answers as the time allows; each is also written to `log` at once."""
+        started = time.monotonic()
+        made: dict[str, dict[int, list[int]]] = {way: {} for way in self.ways}
+        with log.open("w") as file:
+            for number, answers in self.answers(items):
+                for way, ids in answers.items():
+                    made[way][number] = ids
+                    file.write(json.dumps({"number": number, "way": way, "ids": ids}) + "\n")
+                file.flush()
+                if time.monotonic() - started > limit_s:
+                    break
+        return made

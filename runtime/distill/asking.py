@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from runtime.distill.reading import Quote
@@ -145,3 +146,21 @@ def ask(rng: random.Random, forms: list[str], quotes: list[Quote], kind: str, **
     elif roll < 0.2:
         text = text.lower() if not kind.startswith("code") else text
     return Ask(text, tuple(quotes), kind)
+
+
+def draw(
+    streams: Iterable[tuple[Iterator[Ask], float]], rng: random.Random, count: int
+) -> list[Ask]:
+    """Up to `count` questions from weighted streams, no two alike or with the same first quote."""
+    left = list(streams)
+    asks: list[Ask] = []
+    seen: set[str] = set()
+    while left and len(asks) < count:
+        pick = rng.choices(range(len(left)), [weight for _, weight in left])[0]
+        made = next(left[pick][0], None)
+        if made is None:
+            left.pop(pick)
+        elif made.question not in seen and made.quotes[0].text not in seen:
+            seen |= {made.question, made.quotes[0].text}
+            asks.append(made)
+    return asks

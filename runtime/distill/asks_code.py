@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from runtime.distill import asking
-from runtime.distill.asking import Ask, ask
+from runtime.distill.asking import Ask, ask, draw
 from runtime.distill.reading import Line, Quote, Reading, content_words
 from runtime.distill.summaries import description_of, description_quote, first_description
 
@@ -231,18 +231,7 @@ FINDERS: tuple[tuple[Finder, float], ...] = (
 
 def code_asks(code: CodeReading, rng: random.Random, count: int) -> list[Ask]:
     """Up to `count` questions of mixed kinds."""
-    streams = [(finder(code, rng), weight) for finder, weight in FINDERS]
-    asks: list[Ask] = []
-    seen: set[str] = set()
-    while streams and len(asks) < count:
-        pick = rng.choices(range(len(streams)), [weight for _, weight in streams])[0]
-        made = next(streams[pick][0], None)
-        if made is None:
-            streams.pop(pick)
-        elif made.question not in seen and made.quotes[0].text not in seen:
-            seen |= {made.question, made.quotes[0].text}
-            asks.append(made)
-    return asks
+    return draw([(finder(code, rng), weight) for finder, weight in FINDERS], rng, count)
 
 
 def undefined(name: str, known: set[str], rng: random.Random) -> str | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from runtime.distill import asking
-from runtime.distill.asking import Ask, ask
+from runtime.distill.asking import Ask, ask, draw
 from runtime.distill.reading import STOP_WORDS, Quote, Reading, Sentence, words
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -235,16 +235,5 @@ FINDERS: tuple[tuple[Finder, float], ...] = (
 
 
 def prose_asks(reading: Reading, rng: random.Random, count: int) -> list[Ask]:
-    """Up to `count` questions of mixed kinds, no two with the same first quote."""
-    streams = [(finder(reading, rng), weight) for finder, weight in FINDERS]
-    asks: list[Ask] = []
-    seen: set[str] = set()
-    while streams and len(asks) < count:
-        pick = rng.choices(range(len(streams)), [weight for _, weight in streams])[0]
-        made = next(streams[pick][0], None)
-        if made is None:
-            streams.pop(pick)
-        elif made.quotes[0].text not in seen:
-            seen.add(made.quotes[0].text)
-            asks.append(made)
-    return asks
+    """Up to `count` questions of mixed kinds."""
+    return draw([(finder(reading, rng), weight) for finder, weight in FINDERS], rng, count)

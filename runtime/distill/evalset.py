@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from runtime.distill import facts
 from runtime.distill.asking import WHERE_DEFINED, ask
@@ -22,6 +23,7 @@ from runtime.distill.reading import Reading
 from runtime.distill.sources import ABSTRACTS
 from runtime.distill.summaries import summarize
 from runtime.distill.tokens import read_encoding
+from runtime.quoting import AnswerForm, Quotable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Item:
     blocks: list[tuple[str, str]]  # reference, white space normalized text
     expected: list[str]
     tokens: int
+    form: AnswerForm  # what the command line lets the model answer
     abstract: str = ""
     sentences: tuple[str, ...] = ()
 
@@ -61,7 +64,8 @@ class SetMaker:
         if len(ids) > limit:
             return None
         blocks = [(block.reference, " ".join(block.text.split())) for block in reading.blocks]
-        return Item(kind, task, ids, blocks, expected, len(ids), **more)  # type: ignore[arg-type]
+        form = self.layout.form(reading.document, task)
+        return Item(kind, task, ids, blocks, expected, len(ids), form, **more)  # type: ignore[arg-type]
 
     def reading(self, kind: str, tokens: int) -> Reading:
         """A held-out document of about this many tokens."""
@@ -220,7 +224,12 @@ def build(corpus: Path, packages: Path, tokenizer: Path, out: Path, size: float 
 def read(path: Path) -> list[Item]:
     """Reads back what `build` wrote."""
     with lzma.open(path, "rt") as file:
-        return [
-            Item(**{**item, "blocks": [tuple(block) for block in item["blocks"]]})
-            for item in json.load(file)
-        ]
+        return [_read_item(item) for item in json.load(file)]
+
+
+def _read_item(item: dict[str, Any]) -> Item:
+    form = item["form"]
+    pieces = [Quotable(**piece) for piece in form["quotables"]]
+    item["form"] = AnswerForm(**{**form, "quotables": pieces})
+    item["blocks"] = [tuple(block) for block in item["blocks"]]
+    return Item(**item)

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from runtime import Engine
 from runtime.distill import evalset
-from runtime.distill.answering import answer_for
+from runtime.distill.answering import Answering
 from runtime.distill.corpus import load
 from runtime.distill.decode import generate, prefill_hidden
 from runtime.distill.evalset import Item
@@ -27,6 +27,7 @@ from runtime.distill.scoring import score
 from runtime.distill.student import Student
 from runtime.distill.teacher import Teacher, unpermute_rope
 from runtime.distill.tokens import read_encoding
+from runtime.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 MAX_NEW, STOP = 640, 2
@@ -85,39 +86,47 @@ def shared_answers(
 
 
 def report(
-    args: argparse.Namespace, items: Sequence[Item], made: dict[int, list[int]], ours: States
+    args: argparse.Namespace,
+    items: Sequence[Item],
+    ways: Mapping[str, dict[int, list[int]]],
+    ours: States,
 ) -> None:
-    """Scores the answers and writes the table and all answers."""
+    """Scores the answers and writes the tables and all answers."""
     encoding = read_encoding(args.tokenizer)
-    chosen = sorted(made)
-    answers = [encoding.decode(made[number]) for number in chosen]
-    scored = score([items[n] for n in chosen], answers, [made[n] for n in chosen], MAX_NEW)
-    table: dict[str, object] = dict(scored)
+    tables: dict[str, object] = {}
+    samples: dict[int, dict[str, object]] = {}
+    for way, made in ways.items():
+        chosen = sorted(made)
+        answers = [encoding.decode(made[number]) for number in chosen]
+        picked = [items[number] for number in chosen]
+        tables[way] = score(picked, answers, [made[number] for number in chosen], MAX_NEW)
+        for number, item, answer in zip(chosen, picked, answers, strict=True):
+            sample = samples.setdefault(number, {"kind": item.kind, "task": item.task})
+            sample |= {"expected": item.expected, way: answer}
     if args.corpus is not None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         teacher = read_teacher(args.teacher, device, dtype)
-        table["perplexity"] = perplexities(
+        tables["perplexity"] = perplexities(
             ours, teacher, args.corpus, args.tokenizer, args.rows, 2048
         )
-    (args.out / f"{args.name}.json").write_text(json.dumps(table, indent=1))
-    samples = [
-        {"kind": items[n].kind, "task": items[n].task, "expected": items[n].expected, "answer": a}
-        for n, a in zip(chosen, answers, strict=True)
-    ]
+    (args.out / f"{args.name}.json").write_text(json.dumps(tables, indent=1))
     (args.out / f"{args.name}.samples.json").write_text(json.dumps(samples, indent=1))
-    for name, value in table.items():
-        logger.info("%s %s: %s", args.name, name, value)
+    for way, table in tables.items():
+        logger.info("%s %s:\n%s", args.name, way, json.dumps(table, indent=1))
 
 
 def run(args: argparse.Namespace) -> None:
     """An exported directory runs in the runtime's engine, a checkpoint in the trainer's decoder."""
-    items = evalset.read(args.items)[:: args.every]
+    items = [item for item in evalset.read(args.items) if item.kind.startswith(args.kind)]
+    items = items[:: args.every]
     if args.checkpoint.is_dir():
         engine = Engine.load(args.checkpoint)
+        tokenizer = Tokenizer.load(args.checkpoint)
+        answering = Answering(engine, tokenizer.encode_many, STOP, MAX_NEW, tuple(args.ways))
         log = args.out / f"{args.name}.answers.jsonl"
-        made = answer_for(engine, items, log, max_new=MAX_NEW, stop=STOP, limit_s=args.limit_s)
-        report(args, items, made, lambda row: engine.score(row.tolist()))
+        ways = answering.answer_for(items, log, args.limit_s)
+        report(args, items, ways, lambda row: engine.score(row.tolist()))
         return
     world = World()
     dtype = torch.bfloat16 if world.device.type == "cuda" else torch.float32
@@ -130,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         return prefill_hidden(student, row.to(world.device)) @ student.embedding.t()
 
     if world.is_first:
-        report(args, items, made, logits)
+        report(args, items, {"free": made}, logits)
     world.close()
 
 
@@ -147,6 +156,14 @@ def main() -> None:
     parser.add_argument("--name", default="evaluation")
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--limit-s", type=float, default=1e9, help="stop answering after this")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=["guided", "free"],
+        default=["guided", "free"],
+        help="an exported directory's answers: as the command line gives them, and the model alone",
+    )
+    parser.add_argument("--kind", default="", help="only items whose kind begins so")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--unquantized", action="store_true")

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
 
+from runtime.quoting import AnswerForm
+
 
 class PartLike(Protocol):
     """A file or page of a document."""
@@ -43,12 +45,14 @@ class Layout:
         prompts: str = "jamba_cli.prompts",
         documents: str = "jamba_cli.sources.document",
         tree: str = "jamba_cli.sources.tree",
+        quotable: str = "jamba_cli.quotable",
     ) -> None:
         self._prompts = importlib.import_module(prompts)
         types = importlib.import_module(documents)
         self._document: Callable[..., Any] = types.Document
         self.part: Callable[..., Any] = types.Part
         self._tree: Callable[[Iterable[str]], str] = importlib.import_module(tree).file_tree
+        self._form: Callable[..., AnswerForm] = importlib.import_module(quotable).answer_form
         self.not_found = str(self._prompts.NOT_FOUND)
 
     def document(self, parts: Iterable[Any], outline: str = "") -> DocumentLike:
@@ -67,14 +71,17 @@ class Layout:
         """The user message up to the task."""
         return str(self._prompts.prefix(document, style="quote"))
 
+    def form(self, document: DocumentLike, task: str) -> AnswerForm:
+        """What the command line lets a quoting model answer."""
+        return self._form(document, task, lambda _text: True)
+
     def summary_task(self, length: str, focus: str | None = None) -> str:
         """The task line of a summary."""
         return str(self._prompts.summary_task(style="quote", length=length, focus=focus))
 
     def summary_quotes(self, length: str) -> int:
         """How many quotes a summary of this length has."""
-        known: dict[str, int] = self._prompts.SUMMARY_QUOTES
-        return known.get(length) or max(1, round(int(length) / 20))
+        return int(self._prompts.summary_quotes(length))
 
     def question_task(self, question: str) -> str:
         """The task line of a question."""

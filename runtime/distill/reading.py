@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from runtime.distill.layout import BlockLike, DocumentLike, Layout
+from runtime.sentences import NOT_PROSE, heading_of, is_clean, sentence_spans
 
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Gen|Col|Hon|Rev|vs|etc|e\.g|i\.e|cf|No|Fig|Eq|al|approx|pp|p|"
-    r"Inc|Ltd|Co|U\.S|U\.N)|\b[A-Z])\.$"
-)
-_BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9`])")
-_NOT_PROSE = re.compile(r"^\s*(?:[#>|`$*+=~/\\<{\[(]|-{2,}|\d+[.)]\s|[-•]\s|[a-z_]+\(|\.\. )")
-_CODE_MARKS = re.compile(r"[{};=<>|\\]|\w\(\)|::|->|__|\s{3,}|https?://")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+|\d[\d,.]*\d|\d")
 _STOP_WORDS = (
     "a an and are as at be been but by can could did do does for from had has have he her his "
@@ -151,44 +145,15 @@ def _ends_paragraph(block: BlockLike) -> bool:
     return not after or after.startswith("\n") or block.text.endswith("\n\n")
 
 
-def heading_of(paragraph: str) -> str:
-    """The heading that a paragraph begins with, without its marks; "" if it begins with none."""
-    first, _, rest = paragraph.strip().partition("\n")
-    if match := re.match(r"#{1,6}\s+(\S.*)", first):
-        return match[1].strip()
-    if re.match(r"[=\-~^]{4,}$", rest.partition("\n")[0]) and len(first) < 80:
-        return first.strip()
-    short = 3 <= len(first) <= 60 and not rest.strip() and first[-1] not in ".:;,!?"
-    return first if short and re.match(r"(?:\d+(?:\.\d+)*\s+)?[A-Z]", first) else ""
-
-
 def split_sentences(paragraph: str, whole: bool = True, complete: bool = True) -> list[str]:
     """The clean sentences of a paragraph; without its torn first or last one if it is cut."""
     lines = [line for line in paragraph.split("\n") if line.strip()]
-    if not lines or any(_NOT_PROSE.match(line) for line in lines):
+    if not lines or any(NOT_PROSE.match(line) for line in lines):
         return []
     text = " ".join(" ".join(lines).split())
-    pieces: list[str] = []
-    start = 0
-    for match in _BREAK.finditer(text):
-        if not _ABBREVIATION.search(text[start : match.start() + 1].rstrip("\"')] ")):
-            pieces.append(text[start : match.end()].strip())
-            start = match.end()
-    pieces.append(text[start:].strip())
+    pieces = [text[start:end] for start, end in sentence_spans(text)]
     if not whole:
         pieces = pieces[1:]
     if not complete and pieces:
         pieces = pieces[:-1]
     return [piece for piece in pieces if is_clean(piece)]
-
-
-def is_clean(text: str) -> bool:
-    """Whether a sentence stands well on its own: prose, ended, of a sensible length."""
-    letters = sum(ch.isalpha() or ch == " " for ch in text)
-    return (
-        5 <= len(text.split()) <= 60
-        and (text[0].isupper() or text[0] in "\"'(`")
-        and bool(re.search(r"[.!?][\"')\]]*$", text))
-        and letters > 0.75 * len(text)
-        and not _CODE_MARKS.search(text)
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import random
 import re
 from collections import Counter, defaultdict
@@ -108,12 +110,13 @@ def score(
 
 def _score_quotes(item: Item, answer: str, tally: Tally) -> None:
     whole = " ".join(text for _, text in item.blocks)
+    starts = list(itertools.accumulate((len(text) + 1 for _, text in item.blocks), initial=0))
     for quote, reference in bullets(answer):
-        verbatim = quote in whole
-        tally.add("verbatim", verbatim)
-        if verbatim:
-            places = [text for place, text in item.blocks if place == reference]
-            tally.add("reference right", any(quote in text for text in places))
+        places = [match.start() for match in re.finditer(f"(?={re.escape(quote)})", whole)]
+        tally.add("verbatim", bool(places))
+        if places:  # a quote stands where it begins
+            at = (item.blocks[bisect.bisect_right(starts, place) - 1][0] for place in places)
+            tally.add("reference right", reference in at)
 
 
 def _score_rouge(item: Item, quotes: Iterable[str], tally: Tally) -> None:

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from runtime.distill.reading import Line, Quote, Reading, Sentence, content_words
+from runtime.sentences import DESCRIPTION, SENTENCE_END, is_description
 
 _OPENERS = re.compile(
     r"(?:This|It|These|Those|That|He|She|They|But|And|So|However|Then|Thus|Such|Here|There|Also|"
     r"For example|For instance|Note|See|If|You|Hence|Therefore|Moreover|In addition|"
     r"I|We|His|Her|Its)\b"
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\"\"\")")
 _CUES = re.compile(
     r"\b(?:provides?|is an?|are the|allows?|important|main|purpose|in (?:this|summary|conclusion)|"
     r"describes?|introduc\w+|supports?|designed|overview|propos\w+|results?|show that|must|aims?|"
@@ -130,34 +130,26 @@ def described(lines: list[Line]) -> list[Line]:
     ]
 
 
-_DESCRIPTION = re.compile(r"(?:[rR]?\"\"\"|//[/!]?|/\*\*|\*|#)\s*([A-Z].{11,})$")
-
-
 def description_of(line: Line) -> bool:
     """Whether a line begins a sentence of a docstring or documentation comment."""
-    text = line.quote.text
-    match = _DESCRIPTION.match(text)
-    if not match or re.search(r"copyright|licen[cs]e|all rights|coding[:=]|author", text, re.I):
-        return False
-    prose = len(match[1].split()) >= 3 and not re.search(r"[=;{}]", match[1])
-    return prose and line.language not in ("markdown", "rst", None)
+    return is_description(line.quote.text) and line.language not in ("markdown", "rst", None)
 
 
 def description_quote(lines: Sequence[Line], index: int) -> Quote:
     """The first sentence that a description's line begins, joined over a docstring's lines."""
     line = lines[index]
-    match = _DESCRIPTION.match(line.quote.text)
+    match = DESCRIPTION.match(line.quote.text)
     text = match[1] if match else line.quote.text
     docstring = line.quote.text.lstrip("rR").startswith('"""')
     at = index + 1
-    while docstring and not _SENTENCE_END.search(text) and at < min(len(lines), index + 4):
+    while docstring and not SENTENCE_END.search(text) and at < min(len(lines), index + 4):
         following = lines[at]
         if following.quote.reference != line.quote.reference or '"""' in text:
             break
         if following.quote.text.startswith((":", "-", "*", "@", ">>>", "Args", "Returns")):
             break
         text, at = f"{text} {following.quote.text}", at + 1
-    end = _SENTENCE_END.search(text)
+    end = SENTENCE_END.search(text)
     text = text[: end.start() + 1] if end else text
     return Quote(text.split('"""')[0].removesuffix("*/").strip(), line.quote.reference)
 

@@ -9,7 +9,6 @@ import torch
 
 from jamba_cli.answering import Answerer
 from jamba_cli.evidence import Evidence
-from jamba_cli.fresh_quotes import FreshQuotes
 from jamba_cli.progress import NullReporter
 from jamba_cli.prompts import NOT_FOUND, question_task, summary_task
 from jamba_cli.reader import Reader
@@ -40,7 +39,7 @@ class ScriptedEngine:
         on_chunk(len(ids), len(ids), cache)
         return torch.zeros(1)
 
-    def generate(self, cache, logits, params, *, stop_ids, prompt_ids, forbid):
+    def generate(self, cache, logits, params, *, stop_ids, prompt_ids, guide):
         for number in self.reader.tokenizer.encode(self.answers.pop(0)):
             yield Token(number)
         yield Token(257, is_stop=True)
@@ -161,17 +160,6 @@ def test_the_cache_is_used_again_when_it_is_large_enough(answerer):
     first = model.cache
     model.answer(documents[1], question_task("x"), evidence, lambda text: None)
     assert model.cache is first
-
-
-def test_no_two_quotes_begin_alike():
-    forbid = FreshQuotes(lambda ids: {0: "-", 1: " A", 2: " B", 3: " C", 9: "\n"}[ids[0]])
-    seen: list[int] = []
-    banned = [list(forbid(seen))]
-    for token in (0, 1, 2, 3, 9, 0, 1, 3, 2, 9, 0, 1):
-        seen.append(token)
-        banned.append(sorted(forbid(seen)))
-    # After "- A": first " B" has been used, then " B" and " C".
-    assert banned == [[], [], [], [], [], [], [], [2], [], [], [], [], [2, 3]]
 
 
 def test_a_stop_text_ends_the_answer_before_it(readers, answerer):

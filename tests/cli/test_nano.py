@@ -38,9 +38,8 @@ def letters(tmp_path):
 
 def test_a_planted_fact_is_found_and_quoted_where_it_stands(here, letters):
     result = ask(here, letters, "Which code opens the vault under the lighthouse?")
-    assert FACT in result["answer"]
-    assert [(r["found_at"], r["verified"]) for r in result["references"]] == [
-        ("letters.txt:3", True)
+    assert [(r["quote"], r["status"], r["found_at"]) for r in result["references"]] == [
+        (FACT, "quoted", "letters.txt:3")
     ]
 
 
@@ -70,14 +69,53 @@ def test_a_definition_is_found_in_code(here, tmp_path):
     assert result["references"][0]["found_at"] == "ships.py:10"
 
 
-def test_a_real_pdf_is_summarized_in_quotes_that_are_true(here):
-    done = here("summarize", str(REPORT), "--pages", "1-2", "--length", "short", "--json", "-q")
+def test_a_definition_is_quoted_from_the_beginning_of_its_line(here, tmp_path):
+    path = tmp_path / "input.rs"
+    path.write_text(
+        "/// Where a search begins.\npub struct Place {\n    pos: usize,\n}\n\n"
+        "impl Place {\n    /// Whether this is the end.\n    pub fn is_end(&self) -> bool {\n"
+        "        self.pos == 0\n    }\n\n    fn is_empty(&self) -> bool {\n"
+        "        false\n    }\n}\n"
+    )
+    result = ask(here, path, "Where is is_end defined?")
+    quotes = {r["quote"]: r["found_at"] for r in result["references"]}
+    assert quotes["pub fn is_end(&self) -> bool {"] == "input.rs:8"
+
+
+def test_brackets_in_the_text_are_no_references(here, tmp_path):
+    fact = "The vault under the lighthouse [letters.txt:1] opens with the code 7F3K9Q [p. 3]."
+    path = tmp_path / "letters.txt"
+    path.write_text(LETTERS.format(fact=fact))
+    result = ask(here, path, "Which code opens the vault under the lighthouse?")
+    assert (fact, "quoted", "letters.txt:3") in [
+        (r["quote"], r["status"], r["found_at"]) for r in result["references"]
+    ]
+
+
+@pytest.mark.parametrize("temperature", ["0", "1.5"])
+def test_a_real_pdf_is_summarized_in_quotes_that_are_true(here, temperature):
+    done = here(
+        *("summarize", str(REPORT), "--pages", "1", "--length", "short", "--json", "-q"),
+        *("--temperature", temperature, "--seed", "4"),
+    )
     result = json.loads(done.stdout)
     references = result["references"]
-    assert len(references) >= 2
+    assert 1 <= len(references) <= 3
     assert len({r["quote"] for r in references}) == len(references)
-    assert sum(r["verified"] for r in references) >= len(references) - 1
+    assert {r["status"] for r in references} == {"quoted"}
+    assert result["answer"].count("\n") == len(references) - 1
     assert result["complete"]
+
+
+def test_windows_are_merged_into_quotes_that_are_true(here):
+    done = here(
+        *("summarize", str(REPORT), "--pages", "1", "--length", "40", "--json", "-q"),
+        *("--context", "1000"),
+    )
+    result = json.loads(done.stdout)
+    assert result["windows"] > 1
+    assert 1 <= len(result["references"]) <= 2
+    assert {r["status"] for r in result["references"]} == {"quoted"}
 
 
 def test_the_model_is_whole_small_and_says_where_it_comes_from():

@@ -14,11 +14,13 @@ import torch
 from runtime.distill import dataset, export, tokens
 from runtime.distill.batches import TaskRows, TextRows, copying_batch
 from runtime.distill.decode import generate
+from runtime.distill.evalset import Item
 from runtime.distill.initialize import initial_tensors
 from runtime.distill.parallel import World
-from runtime.distill.scoring import bullets, loops, plain, rouge
+from runtime.distill.scoring import bullets, loops, plain, rouge, score
 from runtime.distill.student import Student, StudentConfig
 from runtime.distill.train import Plan, Trainer
+from runtime.quoting import AnswerForm
 from tests.distill.corpus_texts import texts
 
 VOCAB = 512
@@ -151,3 +153,13 @@ def test_scoring() -> None:
     assert plain("// Reads it.") == plain('"""Reads it."""') == "Reads it."
     assert rouge("a b c", "a b c") == (1.0, 1.0, 1.0)
     assert rouge("a b c", "d e f") == (0.0, 0.0, 0.0)
+
+
+def test_a_quote_over_two_blocks_stands_where_it_begins() -> None:
+    blocks = [("[p. 1]", "One two. Three"), ("[p. 2]", "four. Five six.")]
+    form = AnswerForm([], most=1)
+    item = Item("ask", "", [], blocks, ["Three four."], 0, form)
+    answers = ["- Three four. [p. 1]", "- Three four. [p. 2]", "- Three five. [p. 1]"]
+    table = score([item] * 3, answers, [[0]] * 3, 9)
+    assert table["verbatim"] == (2 / 3, 3)
+    assert table["reference right"] == (1 / 2, 2)

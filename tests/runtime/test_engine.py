@@ -8,8 +8,8 @@ import torch
 import runtime
 from runtime.engine import Engine
 from runtime.errors import BudgetError, ModelError, UsageError
-from runtime.sampling import SamplingParams
-from tests.helpers import GOLDEN, golden, golden_engine
+from runtime.sampling import Sampler, SamplingParams
+from tests.helpers import GOLDEN, assert_close, golden, golden_engine
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +62,86 @@ def test_generation_ends_at_a_stop_id_at_max_tokens_and_at_the_end_of_the_cache(
         list(model.generate(memory, logits, SamplingParams(max_tokens=5), stop_ids=()))
 
 
-def test_forbidden_ids_are_never_given(model, ids):
+def test_a_guide_sees_every_token_and_has_the_last_word(model, ids):
     memory = model.new_cache(80)
     logits = model.prefill(ids[:40], memory)
     free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=8), stop_ids=())]
+    seen = []
+
+    class Bars:
+        def __call__(self, generated, logits, look):
+            seen.append(list(generated))
+            guided = logits.clone()
+            guided[free] = -torch.inf
+            return guided
+
+        def forced(self, generated):
+            return []
+
     memory = model.new_cache(80)
     logits = model.prefill(ids[:40], memory)
-    counts = []
-    barred = [
-        t.id
-        for t in model.generate(
-            memory,
-            logits,
-            SamplingParams(max_tokens=8),
-            stop_ids=(),
-            forbid=lambda seen: counts.append(len(seen)) or set(free),
-        )
-    ]
+    params = SamplingParams(max_tokens=8)
+    barred = [t.id for t in model.generate(memory, logits, params, stop_ids=(), guide=Bars())]
     assert not set(free) & set(barred)
-    assert counts == list(range(8))
+    assert seen == [barred[:count] for count in range(8)]
+
+
+@pytest.mark.parametrize("most", [3, 7, 30])
+def test_what_a_guide_forces_is_read_and_given_like_any_token(model, ids, most):
+    forced = {0: ids[:3], 5: ids[5:6], 9: ids[7:9]}
+
+    class Forces:
+        def __call__(self, generated, logits, look):
+            return logits
+
+        def forced(self, generated):
+            return forced.get(len(generated) - 1, [])
+
+    memory = model.new_cache(80)
+    logits = model.prefill(ids[:40], memory)
+    params = SamplingParams(max_tokens=most, repetition_penalty=1.5)
+    tokens = model.generate(memory, logits, params, stop_ids=(), guide=Forces())
+    given = [token.id for token in tokens]
+    assert len(given) == most
+    assert memory.position == 40 + most
+    assert given[1:4] == ids[:3][: most - 1]
+    sampler = Sampler(params, model.config.vocab_size)
+    for at in range(most):
+        start = next((s for s, run in forced.items() if s < at <= s + len(run)), None)
+        if start is None:
+            assert given[at] == sampler.sample(model.score([*ids[:40], *given[:at]])[-1])
+        else:
+            assert given[at] == forced[start][at - start - 1]
+            sampler.saw([given[at]])
+
+
+def test_looking_ahead_gives_the_logits_of_a_longer_prompt_and_leaves_no_trace(model, ids):
+    memory = model.new_cache(46)
+    logits = model.prefill(ids[:40], memory)
+    free = [t.id for t in model.generate(memory, logits, SamplingParams(max_tokens=6), stop_ids=())]
+    seen, wanted = [], []
+
+    class Looks:
+        def __call__(self, generated, logits, look):
+            for further in (ids[:2], ids[3:4]):
+                seen.append(look(further))
+                known = [*ids[:40], *generated, *further]
+                fits = len(known) <= 46
+                wanted.append(model.score(known)[-1] if fits else None)
+            return logits
+
+        def forced(self, generated):
+            return []
+
+    memory = model.new_cache(46)
+    logits = model.prefill(ids[:40], memory)
+    params = SamplingParams(max_tokens=6)
+    looked = [t.id for t in model.generate(memory, logits, params, stop_ids=(), guide=Looks())]
+    assert looked == free
+    assert [logits is None for logits in seen] == [logits is None for logits in wanted]
+    for ours, theirs in zip(seen, wanted, strict=True):
+        if theirs is not None:
+            assert_close(ours, theirs)
 
 
 def test_sampling_with_a_seed_repeats_itself_and_differs_from_another(model, ids):
