@@ -8,6 +8,7 @@ import torch
 
 from runtime.config import JambaConfig
 from runtime.errors import UsageError
+from runtime.ops.linear import wide_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,12 @@ class Precision:
 
     activations: torch.dtype
     weights: torch.dtype
+
+    def products(self, device: torch.device) -> torch.dtype:
+        """The dtype that products of many rows are computed in, which is the machine's say."""
+        if device.type != "cpu" or self.weights == self.activations:
+            return self.weights
+        return wide_dtype()
 
 
 EXACT = Precision(torch.float32, torch.float32)

@@ -37,16 +37,20 @@ def _empty(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
 
 
 class Linear(nn.Module):
-    """x [l, k] -> [l, n]; the weight [n, k] may be narrower than the activations."""
+    """x [l, k] -> [l, n]; the weight [n, k] may be narrower than the activations.
 
-    def __init__(self, k: int, n: int, *, bias: bool = False) -> None:
+    `exact` keeps the product in fp32 where the activations are.
+    """
+
+    def __init__(self, k: int, n: int, *, bias: bool = False, exact: bool = False) -> None:
         super().__init__()
+        self.exact = exact
         self.weight = _empty(n, k)
         self.bias = _empty(n) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The product, in x's dtype."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, exact=self.exact)
 
 
 class RMSNorm(nn.Module):
@@ -73,8 +77,8 @@ class MambaMixer(nn.Module):
         self.in_proj = Linear(d, 2 * e, bias=bias)  # x first, then the gate z
         self.conv_weight = _empty(config.mamba_d_conv, e)
         self.conv_bias = _empty(e) if config.mamba_conv_bias else None
-        self.x_proj = Linear(e, r + 2 * n)
-        self.dt_proj = Linear(r, e)  # its bias is dt_bias, added inside the scan
+        self.x_proj = Linear(e, r + 2 * n, exact=True)  # small, and the recurrence hangs on it
+        self.dt_proj = Linear(r, e, exact=True)  # its bias is dt_bias, added inside the scan
         self.dt_layernorm = RMSNorm(r, eps)
         self.b_layernorm = RMSNorm(n, eps)
         self.c_layernorm = RMSNorm(n, eps)

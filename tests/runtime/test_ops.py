@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from runtime.ops import linear as linear_op
 from runtime.ops.attention import cpu as attention_cpu
 from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import FEW_ROWS, linear
-from runtime.ops.moe import moe, route
+from runtime.ops.moe import BLOCK_ROWS, moe, route, swiglu
 from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import cpu, reference
 from tests.helpers import assert_close
@@ -160,11 +161,29 @@ def test_rms_norm_rounds_before_the_weight_as_the_family_does():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1, 40])
-def test_linear_with_narrow_weights_is_the_product_with_those_weights(dtype, rows):
+@pytest.mark.parametrize("wide", [torch.float32, torch.bfloat16])
+def test_linear_with_narrow_weights_is_the_product_with_those_weights(
+    dtype, rows, wide, monkeypatch
+):
+    monkeypatch.setattr(linear_op, "wide_dtype", lambda: wide)  # on a machine of either kind
     g = torch.Generator().manual_seed(6)
     x, weight, bias = (torch.randn(*s, generator=g) for s in ((rows, 576), (50, 576), (50,)))
     narrow = weight.to(dtype)
     wanted = x.double() @ narrow.double().T + bias.double()
     got = linear(x, narrow, bias)
     assert got.dtype == torch.float32
-    assert_close(got, wanted, dtype if rows <= FEW_ROWS else torch.float32)
+    assert_close(got, wanted, dtype if rows <= FEW_ROWS else wide)
+    assert_close(
+        linear(x, narrow, bias, exact=True), wanted, dtype if rows <= FEW_ROWS else x.dtype
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_swiglu_by_blocks_of_rows_is_swiglu(dtype):
+    g = torch.Generator().manual_seed(7)
+    l = 2 * BLOCK_ROWS + 3
+    x, gate_up, down = (torch.randn(*s, generator=g) for s in ((l, 64), (96, 64), (64, 48)))
+    gate, up = (x.double() @ gate_up.to(dtype).double().T).chunk(2, -1)
+    wanted = (functional.silu(gate) * up) @ down.to(dtype).double().T
+    got = swiglu(x, gate_up.to(dtype), down.to(dtype))
+    assert_close(got, wanted, torch.bfloat16 if dtype == torch.float16 else dtype)

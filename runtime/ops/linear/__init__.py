@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,22 +14,40 @@ from quant.tensor import QuantWeight
 Weight = Tensor | QuantWeight
 
 
+@lru_cache(maxsize=1)
+def wide_dtype() -> torch.dtype:
+    """What this CPU computes products of many rows in: bf16 where it has units for that, else fp32.
+
+    Such units (AVX512-BF16, AMX) give four times fp32's rate and add up in fp32.
+    """
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def widened(weight: Tensor, x: Tensor) -> Tensor:
+    """A 16-bit weight as products with many rows of x take it, for more than one of them."""
+    return weight if weight.dtype == x.dtype else weight.to(wide_dtype())
+
+
 def linear(
-    x: Tensor, weight: Weight, bias: Tensor | None = None, *, few: bool | None = None
+    x: Tensor,
+    weight: Weight,
+    bias: Tensor | None = None,
+    *,
+    few: bool | None = None,
+    exact: bool = False,
 ) -> Tensor:
     """x [l, k] @ weight [n, k].T (+ bias [n]) -> [l, n] in x's dtype.
 
     With fp32 activations and 16-bit weights (the CPU's way): few rows are rounded to the
-    weight's dtype so that half the bytes are read; many rows widen the weight and use the fp32
-    product, which CPUs without 16-bit matrix units do 6 times faster.  `few` decides in the place
-    of the rows for quantized weights.
+    weight's dtype so that half the bytes are read; many rows are computed in `wide_dtype`, or in
+    fp32 if `exact`.  `few` decides in the place of the rows for quantized weights.
     """
     if isinstance(weight, QuantWeight):
         return product(x, weight, bias, few=few)
     if weight.dtype == x.dtype:
         return functional.linear(x, weight, bias)
-    if x.shape[0] <= FEW_ROWS:
-        y = functional.linear(x.to(weight.dtype), weight).to(x.dtype)
-    else:
-        y = functional.linear(x, weight.to(x.dtype))
+    many = x.dtype if exact else wide_dtype()
+    dtype = weight.dtype if x.shape[0] <= FEW_ROWS else many
+    y = functional.linear(x.to(dtype), weight.to(dtype)).to(x.dtype)
     return y if bias is None else y.add_(bias)

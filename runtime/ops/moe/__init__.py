@@ -7,7 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.linear import FEW_ROWS
-from runtime.ops.linear import Weight, linear
+from quant.tensor import QuantWeight
+from runtime.ops.linear import Weight, linear, widened
+
+BLOCK_ROWS = 256
+"""Rows a CPU takes through a feed-forward at once, so that what lies between stays in cache."""
 
 
 def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -23,6 +27,19 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
 
 def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
     """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
+    l = x.shape[0]
+    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
+        return _swiglu(x, gate_up, down, few)  # widened once for all rows
+    if x.device.type != "cpu" or l <= BLOCK_ROWS:
+        return _swiglu(x, gate_up, down, few)
+    gate_up, down = widened(gate_up, x), widened(down, x)
+    out = torch.empty(l, down.shape[0], dtype=x.dtype)
+    for rows, result in zip(x.split(BLOCK_ROWS), out.split(BLOCK_ROWS), strict=True):
+        result.copy_(_swiglu(rows, gate_up, down, few))
+    return out
+
+
+def _swiglu(x: Tensor, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
     gate, up = linear(x, gate_up, few=few).chunk(2, -1)
     return linear(functional.silu(gate).mul_(up), down, few=few)
 
