@@ -9,6 +9,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does, be
 import torch
 from hypothesis import settings
 
+if not torch.cuda.is_available():  # kernels run by Triton's interpreter; before any is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # The models of the tests are tiny: a second thread costs more than it brings, and on a busy
 # machine the two wait for each other at every operation.
 torch.set_num_threads(1)

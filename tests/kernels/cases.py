@@ -1,0 +1,35 @@
+"""The calls that are compiled for a GPU: every kernel at the shapes of a Jamba Mini.
+
+Weights are empty: nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from runtime.ops.selective_scan import kernel as selective_scan
+
+E, N = 8192, 16
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """No memory is touched, so that it costs none."""
+    return torch.empty(*shape, dtype=dtype)
+
+
+def scan(l: int, dtype: torch.dtype = torch.bfloat16) -> None:
+    """u and z are halves of one projection, B and C slices of another."""
+    u, z = empty(l, 2 * E, dtype=dtype).chunk(2, -1)
+    B, C = empty(l, 2 * N, dtype=dtype).chunk(2, -1)
+    A, state = empty(2, N, E, dtype=torch.float32).unbind()
+    D, bias = empty(2, E, dtype=torch.float32).unbind()
+    selective_scan.selective_scan(u, empty(l, E, dtype=dtype), A, B, C, D, z, bias, state)
+
+
+COMPILED: dict[str, Callable[[], object]] = {
+    "scan of a chunk": lambda: scan(500),
+    "scan of a token": lambda: scan(1),
+    "scan in fp32": lambda: scan(63, torch.float32),
+}
