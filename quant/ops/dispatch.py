@@ -1,7 +1,10 @@
-"""Which implementation of an operation runs: its kernel on a GPU, else its reference.
+"""Which implementation of an operation runs, by the device.
 
-An operation's package holds `reference` and may hold `kernel`, with functions of the same names
-and signatures.  JAMBA_KERNELS=reference turns the kernels off, to compare or to work around one.
+An operation's package holds `reference` and may hold others with functions of the same names and
+signatures: `cpu` and `cuda`, written with PyTorch for that device, and `kernel`, written in Triton
+for NVIDIA GPUs.  JAMBA_KERNELS=reference leaves a GPU with the references, to compare or to work
+around one; JAMBA_KERNELS=triton runs the kernels wherever the tensors are, which on a CPU is for
+Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -17,18 +20,40 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+REFERENCE, TRITON = "reference", "triton"
+
 
 def implementation(package: str, device: torch.device) -> Any:
     """The module that computes `package`'s operation on a device."""
-    name = "kernel" if device.type == "cuda" and _has_kernel(package) else "reference"
-    return import_module(f"{package}.{name}")
+    return import_module(f"{package}.{choice(package, device.type)}")
 
 
 @cache
-def _has_kernel(package: str) -> bool:
-    if os.environ.get("JAMBA_KERNELS") == "reference" or find_spec(f"{package}.kernel") is None:
-        return False
+def choice(package: str, device_type: str) -> str:
+    """The name of that module; what is slower than it could be is logged, once."""
+    setting = _setting()
+    if device_type == "cpu" and setting != TRITON:
+        return "cpu" if _has(package, "cpu") else REFERENCE
+    if setting == REFERENCE or (device_type != "cuda" and setting != TRITON):
+        return REFERENCE
+    if device_type == "cuda" and _has(package, "cuda"):
+        return "cuda"
+    if not _has(package, "kernel"):
+        return REFERENCE
     if find_spec("triton") is not None:
-        return True
+        return "kernel"
     logger.warning("%s runs without its kernel, slowly: pip install triton", package)
-    return False
+    return REFERENCE
+
+
+@cache
+def _setting() -> str | None:
+    setting = os.environ.get("JAMBA_KERNELS")
+    if setting in (None, "", REFERENCE, TRITON):
+        return setting
+    logger.warning("JAMBA_KERNELS=%s is ignored: it may be reference or triton", setting)
+    return None
+
+
+def _has(package: str, name: str) -> bool:
+    return find_spec(f"{package}.{name}") is not None

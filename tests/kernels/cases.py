@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import torch
 
+from runtime.ops.causal_conv import kernel as causal_conv
 from runtime.ops.selective_scan import kernel as selective_scan
 
-E, N = 8192, 16
+E, N, W = 8192, 16, 4
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
@@ -28,8 +29,16 @@ def scan(l: int, dtype: torch.dtype = torch.bfloat16) -> None:
     selective_scan.selective_scan(u, empty(l, E, dtype=dtype), A, B, C, D, z, bias, state)
 
 
+def conv(l: int) -> None:
+    """x is half of a projection."""
+    x, _ = empty(l, 2 * E).chunk(2, -1)
+    causal_conv.causal_conv(x, empty(W - 1, E), empty(W, E), empty(E))
+
+
 COMPILED: dict[str, Callable[[], object]] = {
     "scan of a chunk": lambda: scan(500),
     "scan of a token": lambda: scan(1),
     "scan in fp32": lambda: scan(63, torch.float32),
+    "conv of a chunk": lambda: conv(500),
+    "conv of a token": lambda: conv(1),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from runtime.ops.causal_conv import kernel as conv_kernel
+from runtime.ops.causal_conv import reference as conv_reference
 from runtime.ops.selective_scan import kernel as scan_kernel
 from runtime.ops.selective_scan import reference as scan_reference
 from tests.helpers import assert_close
@@ -62,3 +64,22 @@ def test_scan_of_steps_that_are_almost_none(device):
     assert_close(scan_kernel.selective_scan(**inputs | {"state": own}), wanted)
     assert own.abs().max() > 0
     assert_close(own, inputs["state"])
+
+
+@pytest.mark.parametrize("l", [*LENGTHS, 2, 3])
+@pytest.mark.parametrize("w", [2, 3, 4])
+@pytest.mark.parametrize("biased", [True, False])
+def test_conv_is_the_reference_and_carries_its_tail(l, w, biased, device, dtype):
+    g = torch.Generator().manual_seed(l)
+    e = 20
+    x, tail, weight, bias = (
+        torch.randn(*shape, generator=g).to(device, dtype)
+        for shape in ((l, 2 * e), (w - 1, e), (w, e), (e,))
+    )
+    x, own = x[:, :e], tail.clone()
+    optional = bias if biased else None
+    wanted = conv_reference.causal_conv(x, tail, weight, optional)
+    got = conv_kernel.causal_conv(x, own, weight, optional)
+    assert got.dtype == dtype
+    assert_close(got.float(), wanted.float(), dtype)
+    assert torch.equal(own, tail)
