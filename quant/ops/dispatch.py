@@ -25,7 +25,12 @@ REFERENCE, TRITON = "reference", "triton"
 
 def implementation(package: str, device: torch.device) -> Any:
     """The module that computes `package`'s operation on a device."""
-    return import_module(f"{package}.{choice(package, device.type)}")
+    return _module(package, device.type)
+
+
+@cache  # decode asks some hundred times a token
+def _module(package: str, device_type: str) -> Any:
+    return import_module(f"{package}.{choice(package, device_type)}")
 
 
 @cache

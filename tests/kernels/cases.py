@@ -15,7 +15,9 @@ from quant.ops.quantize_rows import kernel as quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
 from runtime.ops.causal_conv import kernel as causal_conv
+from runtime.ops.norm import kernel as norm
 from runtime.ops.selective_scan import kernel as selective_scan
+from runtime.ops.silu_gate import kernel as silu_gate
 
 D, E, F, N, W, X = 4096, 8192, 14336, 16, 4, 16
 
@@ -60,6 +62,10 @@ COMPILED: dict[str, Callable[[], object]] = {
     "scan in fp32": lambda: scan(63, torch.float32),
     "conv of a chunk": lambda: conv(500),
     "conv of a token": lambda: conv(1),
+    "norm of a chunk": lambda: norm.rms_norm(empty(500, D), empty(D), 1e-6),
+    "norm of a token": lambda: norm.rms_norm(empty(1, D), empty(D), 1e-6),
+    "norm of B": lambda: norm.rms_norm(empty(500, 2 * N)[:, :N], empty(N), 1e-6),
+    "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
     "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
 }
 for name in SCHEMES:

@@ -37,9 +37,12 @@ def gemv_kernel(
     for start in range(0, k, BLOCK_K):
         at = start + column
         mask = (row < n)[:, None] & (at < k)[None]
-        x = tl.load(x_ptr + s * x_stride + at, mask=at < k, other=0.0).to(tl.float32)
         codes = tl.load(codes_ptr + place[:, None] * k + at[None], mask=mask, other=0.0)
-        total += codes.to(tl.float32) * x[None]
+        # Read once a row, from the L1 cache: so it comes in the layout of the codes, and needs no
+        # way through shared memory, for which the warps would wait for each other.
+        x_place = tl.broadcast_to((x_ptr + s * x_stride + at)[None], [BLOCK_N, BLOCK_K])
+        x = tl.load(x_place, mask=mask, other=0.0)
+        total += codes.to(tl.float32) * x.to(tl.float32)
     y = tl.sum(total, 1)
     if SCALED:
         y *= tl.load(scale_ptr + place, mask=row < n, other=0.0)

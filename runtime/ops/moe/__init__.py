@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from quant.linear import FEW_ROWS
 from quant.tensor import QuantWeight
 from runtime.ops.linear import Weight, linear, widened
+from runtime.ops.silu_gate import silu_gate
 
 BLOCK_ROWS = 256
 """Rows a CPU takes through a feed-forward at once, so that what lies between stays in cache."""
@@ -40,8 +40,7 @@ def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None)
 
 
 def _swiglu(x: Tensor, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
-    gate, up = linear(x, gate_up, few=few).chunk(2, -1)
-    return linear(functional.silu(gate).mul_(up), down, few=few)
+    return linear(silu_gate(linear(x, gate_up, few=few)), down, few=few)
 
 
 def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) -> Tensor:
