@@ -20,7 +20,8 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-REFERENCE, TRITON = "reference", "triton"
+TRITON = "triton"
+REFERENCE, KERNEL, CPU, CUDA = "reference", "kernel", "cpu", "cuda"
 
 
 def implementation(package: str, device: torch.device) -> Any:
@@ -37,18 +38,15 @@ def _module(package: str, device_type: str) -> Any:
 def choice(package: str, device_type: str) -> str:
     """The name of that module; what is slower than it could be is logged, once."""
     setting = _setting()
-    if device_type == "cpu" and setting != TRITON:
-        return "cpu" if _has(package, "cpu") else REFERENCE
-    if setting == REFERENCE or (device_type != "cuda" and setting != TRITON):
+    gpu = device_type == "cuda"
+    if gpu and setting == REFERENCE:
         return REFERENCE
-    if device_type == "cuda" and _has(package, "cuda"):
-        return "cuda"
-    if not _has(package, "kernel"):
-        return REFERENCE
-    if find_spec("triton") is not None:
-        return "kernel"
-    logger.warning("%s runs without its kernel, slowly: pip install triton", package)
-    return REFERENCE
+    own = CUDA if gpu else CPU if device_type == "cpu" else REFERENCE
+    if (gpu or setting == TRITON) and _has(package, KERNEL):
+        if find_spec("triton") is not None:
+            return KERNEL
+        logger.warning("%s runs without its kernel, slowly: pip install triton", package)
+    return own if _has(package, own) else REFERENCE
 
 
 @cache
