@@ -9,11 +9,11 @@ Triton's interpreter.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -29,23 +29,25 @@ def implementation(package: str, device: torch.device) -> Any:
     return _module(package, device.type)
 
 
-@cache  # decode asks some hundred times a token
+@cache  # decode asks some hundred times a token; and a slow path is told once
 def _module(package: str, device_type: str) -> Any:
-    return import_module(f"{package}.{choice(package, device_type)}")
+    name = choice(package, device_type)
+    lacks = name == REFERENCE and device_type == "cuda" and _has(package, KERNEL)
+    if lacks and _setting() != REFERENCE:
+        logger.warning("%s runs without its kernel, slowly: pip install triton", package)
+    return import_module(f"{package}.{name}")
 
 
 @cache
 def choice(package: str, device_type: str) -> str:
-    """The name of that module; what is slower than it could be is logged, once."""
-    setting = _setting()
-    gpu = device_type == "cuda"
+    """The name of that module."""
+    gpu, setting = device_type == "cuda", _setting()
     if gpu and setting == REFERENCE:
         return REFERENCE
+    wanted = (gpu or setting == TRITON) and _has(package, KERNEL)
+    if wanted and importlib.util.find_spec("triton") is not None:
+        return KERNEL
     own = CUDA if gpu else CPU if device_type == "cpu" else REFERENCE
-    if (gpu or setting == TRITON) and _has(package, KERNEL):
-        if find_spec("triton") is not None:
-            return KERNEL
-        logger.warning("%s runs without its kernel, slowly: pip install triton", package)
     return own if _has(package, own) else REFERENCE
 
 
@@ -59,4 +61,4 @@ def _setting() -> str | None:
 
 
 def _has(package: str, name: str) -> bool:
-    return find_spec(f"{package}.{name}") is not None
+    return importlib.util.find_spec(f"{package}.{name}") is not None
