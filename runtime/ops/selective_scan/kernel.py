@@ -59,12 +59,13 @@ def scan_kernel(
     token = tl.arange(0, BLOCK_L)[:, None, None]
     e_mask = channel < e
     n_mask = column < n
-    # One element a lane, not vectors: the layout that the recurrence is computed in. Otherwise
-    # every token's row would be carried from one layout to the other through shared memory.
-    tile = column[:, None] * e + tl.max_contiguous(channel, 1)[None]  # [n, e]
+    tile = column[:, None] * e + channel[None]  # [n, e]
     tile_mask = n_mask[:, None] & e_mask[None]
     rate = tl.load(a_ptr + tile, mask=tile_mask, other=0.0) * LOG2E
-    h = tl.load(state_ptr + tile, mask=tile_mask, other=0.0)
+    before = tl.load(state_ptr + tile, mask=tile_mask, other=0.0)
+    # Through a tile of tokens, so that the state has the layout of the rows it is added to. As it
+    # is loaded, every token's row would go from one to the other through shared memory.
+    h = _row(tl.broadcast_to(before[None], [BLOCK_L, BLOCK_N, BLOCK_E]), token, 0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
     bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
     for start in range(0, l, BLOCK_L):
