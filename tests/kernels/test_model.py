@@ -14,7 +14,7 @@ from runtime.engine import Engine
 from runtime.ops.norm import reference as norm_reference
 from tests.conftest import forget_dispatch
 from tests.helpers import GOLDEN, assert_close, golden
-from tests.kernels.conftest import HERE
+from tests.kernels.conftest import NOT_INTERPRETED
 
 
 def used(package: str, device_type: str) -> str:
@@ -22,7 +22,7 @@ def used(package: str, device_type: str) -> str:
     return dispatch.choice(package, device_type)
 
 
-@pytest.mark.skipif(HERE, reason="kernels are compiled, not interpreted")
+@pytest.mark.skipif(bool(NOT_INTERPRETED), reason=NOT_INTERPRETED)
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [("default", "none"), ("odd", "none"), ("default", "int8"), ("default", "fp8"),
