@@ -10,7 +10,7 @@ from quant.ops import gemv
 from quant.ops.dispatch import KERNEL, choice
 from quant.tensor import QuantWeight
 from runtime.ops.linear import Weight, linear, widened
-from runtime.ops.moe.rows import by_rows
+from runtime.ops.moe.device import by_groups, by_rows
 from runtime.ops.silu_gate import silu_gate
 
 BLOCK_ROWS = 256
@@ -55,6 +55,8 @@ def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) ->
     few = x.shape[0] <= FEW_ROWS  # by the chunk: what an expert computes must not depend on luck
     if few and choice(gemv.__name__, x.device.type) == KERNEL:
         return by_rows(x, weights, experts, gate_up, down)
+    if not few and x.device.type == "cuda":
+        return by_groups(x, weights, experts, gate_up, down)
     out = torch.zeros_like(x)
     for expert in experts.unique().tolist():
         token, slot = torch.nonzero(experts == expert, as_tuple=True)
