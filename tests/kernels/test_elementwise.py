@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from runtime.ops.norm import kernel as norm_kernel
 from runtime.ops.norm import reference as norm_reference
 from runtime.ops.silu_gate import kernel as gate_kernel

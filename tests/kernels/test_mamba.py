@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from runtime.ops.causal_conv import kernel as conv_kernel
 from runtime.ops.causal_conv import reference as conv_reference
 from runtime.ops.selective_scan import kernel as scan_kernel

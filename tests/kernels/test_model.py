@@ -8,6 +8,8 @@ import logging
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from quant.ops import dispatch
 from runtime.devices import EXACT
 from runtime.engine import Engine

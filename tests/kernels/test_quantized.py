@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from quant.ops.dequantize import kernel as dequantize_kernel
 from quant.ops.dequantize import reference as dequantize_reference
 from quant.ops.gemv import kernel as gemv_kernel
