@@ -37,8 +37,9 @@ fmt: $(STAMP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## tokens per second of prefill and decode, beside transformers on the same weights
+bench: $(STAMP)  ## speed beside transformers on the same weights; what saved contexts cost and gain
 	$(BIN)/python -m tests.benchmarks.against_transformers
+	$(BIN)/python -m tests.benchmarks.saved_contexts
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -12,6 +12,7 @@ from jamba_cli.fresh_quotes import FreshQuotes
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
 from jamba_cli.reader import Reader
+from jamba_cli.saving import Saving
 from jamba_cli.sources.document import Document, Part
 from jamba_cli.windows import Plan, plan
 from runtime.thinking import ThinkingFilter
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from runtime.cache import HybridCache
-    from runtime.engine import Engine
+    from runtime.engine import Engine, OnChunk
     from runtime.sampling import SamplingParams
 
 Show = Callable[[str], None]
@@ -64,13 +65,16 @@ class Answerer:
         params: SamplingParams,
         *,
         chunk_tokens: int | None = None,
+        saving: Saving | None = None,
     ) -> None:
         self.engine = engine
         self.reader = reader
         self.reporter = reporter
         self.params = params
         self.chunk_tokens = chunk_tokens
+        self.saving = saving
         self.usage = Usage()
+        self.generated: list[int] = []  # the ids of the last answer
         self.cache: HybridCache | None = None
 
     def run(
@@ -81,18 +85,19 @@ class Answerer:
         show: Show,
         *,
         map_task: str | None = None,
+        keep: bool = True,
     ) -> Answer:
         """The answer to a task; over several windows notes are taken first, then merged.
 
         `map_task` is what each window is asked (the task itself if None).  Only the final text
-        goes to `show`.
+        goes to `show`.  Without `keep` nothing is saved: notes are of one task alone.
         """
         if len(reading.windows) == 1:
-            return self.answer(reading.windows[0], task, evidence, show)
+            return self.answer(reading.windows[0], task, evidence, show, keep=keep)
         notes: list[Answer] = []
         for number, window in enumerate(reading.windows, 1):
             label = f"window {number}/{len(reading.windows)}"
-            note = self.answer(window, map_task or task, evidence, _silent, label=label)
+            note = self.answer(window, map_task or task, evidence, _silent, label=label, keep=keep)
             if note.found and note.text.strip():
                 notes.append(note)
         if not notes:
@@ -102,32 +107,92 @@ class Answerer:
             show(notes[0].text)
             return notes[0]
         document = notes_document(notes, evidence, self.reader.style)
-        merged = plan(document, task, self.reader, reading.limit, "windows")
+        merged = plan(
+            document, task, self.reader, reading.limit, "windows", context=reading.context
+        )
         if not document.parts or len(merged.windows) >= len(reading.windows):
             return _joined(notes, show)  # merging again would not make it shorter
-        return self.run(task, merged, evidence, show, map_task=map_task)
+        return self.run(task, merged, evidence, show, map_task=map_task, keep=False)
 
     def answer(
-        self, document: Document, task: str, evidence: Evidence, show: Show, *, label: str = ""
+        self,
+        document: Document,
+        task: str,
+        evidence: Evidence,
+        show: Show,
+        *,
+        label: str = "",
+        keep: bool = True,
     ) -> Answer:
         """Prefills one prompt that fits and generates, checking references on the way."""
-        ids = self.reader.prompt(document, task).ids
-        cache = self._room(len(ids) + self.params.max_tokens)
+        prompt = self.reader.prompt(document, task)
+        cache = self.room(len(prompt.ids) + self.params.max_tokens)
         started = time.monotonic()
-        self.reporter.phase("prefill", len(ids), "tokens")
-        logits = self.engine.prefill(
+        self.reporter.phase("prefill", len(prompt.ids), "tokens")
+        if self.saving is None or not keep:
+            logits = self.read_on(prompt.ids, cache, label=label)
+        else:
+            self.read_document(self.saving, document, prompt.shared, cache, label=label)
+            logits = self.read_on(prompt.task, cache, label=label)
+        self.reporter.finish()
+        self.usage.prefill_s += time.monotonic() - started
+        self.usage.input_tokens += len(prompt.ids)
+        return self.generate(cache, logits, prompt.ids, evidence, show)
+
+    def generate(
+        self,
+        cache: HybridCache,
+        logits: Tensor,
+        prompt_ids: Sequence[int],
+        evidence: Evidence,
+        show: Show,
+    ) -> Answer:
+        """The answer to the prompt that the cache holds, checked against the evidence."""
+        checker = AnswerChecker(evidence, style=self.reader.style)
+        return self._generate(cache, logits, prompt_ids, checker, show)
+
+    def read_document(
+        self,
+        saving: Saving,
+        document: Document,
+        ids: Sequence[int],
+        cache: HybridCache,
+        *,
+        label: str = "",
+    ) -> Tensor:
+        """Reads what comes before a task, from a saved context as far as there is one."""
+        logits = saving.prefill(
+            self.engine,
+            document,
             ids,
             cache,
             chunk_tokens=self.chunk_tokens,
-            on_chunk=lambda done, _total, state: self.reporter.advance(
-                done, state_bytes=state.ssm_nbytes, kv_bytes=state.kv_nbytes_used, label=label
-            ),
+            on_chunk=self._on_chunk(0, label),
+            label=label,
         )
-        self.reporter.finish()
-        self.usage.prefill_s += time.monotonic() - started
-        self.usage.input_tokens += len(ids)
-        checker = AnswerChecker(evidence, style=self.reader.style)
-        return self._generate(cache, logits, ids, checker, show)
+        reused = saving.account.readings[-1].reused
+        self.reporter.advance(len(ids), reused=reused, label=label)
+        return logits
+
+    def read_on(self, ids: Sequence[int], cache: HybridCache, *, label: str = "") -> Tensor:
+        """Reads more on top of what the cache holds."""
+        return self.engine.prefill(
+            ids,
+            cache,
+            chunk_tokens=self.chunk_tokens,
+            on_chunk=self._on_chunk(cache.position, label),
+        )
+
+    def _on_chunk(self, before: int, label: str) -> OnChunk:
+        def tell(done: int, _total: int, state: HybridCache) -> None:
+            self.reporter.advance(
+                before + done,
+                state_bytes=state.ssm_nbytes,
+                kv_bytes=state.kv_nbytes_used,
+                label=label,
+            )
+
+        return tell
 
     def _generate(
         self,
@@ -150,6 +215,7 @@ class Answerer:
         self.reporter.phase("decode", None, "tokens")
         complete = False
         count = 0
+        self.generated = []
         quoting = self.reader.style == "quote"
         for token in self.engine.generate(
             cache,
@@ -162,6 +228,7 @@ class Answerer:
             if self.usage.first_token_s is None:
                 self.usage.first_token_s = time.monotonic() - self.usage.started
             count += 1
+            self.generated.append(token.id)
             self.reporter.advance(count)
             put(checker.push(thinking.push(stream.push(token.id))[1]))
             if token.is_stop or stream.stopped:
@@ -174,7 +241,7 @@ class Answerer:
         self.usage.generated_tokens += count
         return Answer("".join(texts), tuple(checker.references), complete)
 
-    def _room(self, tokens: int) -> HybridCache:
+    def room(self, tokens: int) -> HybridCache:
         """An empty cache for at least this many tokens; the one at hand if it is large enough."""
         if self.cache is None or self.cache.max_tokens < tokens:
             self.cache = None  # freed before the larger one is allocated

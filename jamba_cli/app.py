@@ -17,7 +17,10 @@ from jamba_cli.answer_file import keep_partial_files
 from jamba_cli.commands import (
     ask,
     bench,
+    chat,
+    contexts,
     doctor,
+    ingest,
     models,
     plan,
     quantize,
@@ -42,6 +45,9 @@ app = typer.Typer(
 )
 app.command(short_help="Summarize documents or code.")(summarize.summarize)
 app.command(short_help="Answer a question from documents or code.")(ask.ask)
+app.command(short_help="Ask question after question.")(chat.chat)
+app.command(short_help="Read ahead of time and keep what was read.")(ingest.ingest)
+app.add_typer(contexts.app, name="contexts", short_help="List, check and remove what is kept.")
 app.command(short_help="Count tokens by directory, file or page.")(tokens.tokens)
 app.add_typer(models.app, name="models", short_help="List, show and download models.")
 app.command(short_help="Check machine and installation; what is slow, and why.")(doctor.doctor)
@@ -118,7 +124,10 @@ def _run(argv: list[str], watch: interrupts.Watch) -> int:
 def _stopped(watch: interrupts.Watch) -> int:
     code = watch.code or interrupts.INTERRUPTED
     watch.told = True
-    current().note("interrupted" if code == interrupts.INTERRUPTED else "terminated")
+    output = current()
+    output.note("interrupted" if code == interrupts.INTERRUPTED else "terminated")
+    if output.if_stopped is not None and (text := output.if_stopped()):
+        output.note(text)
     return code
 
 
@@ -196,3 +205,7 @@ def _before_forced_exit(code: int, told: bool) -> None:
     show_cursor = "\x1b[?25h\n" if os.isatty(2) else ""
     with contextlib.suppress(OSError):
         os.write(2, (show_cursor + ("" if told else f"{word}\n")).encode())
+    say_more = current().if_stopped
+    if say_more is not None and not told and (text := say_more()):
+        with contextlib.suppress(OSError):
+            os.write(2, f"{text}\n".encode())

@@ -48,3 +48,13 @@ def format_rate(count: float, seconds: float) -> str:
         return "-"
     rate = count / seconds
     return f"{rate:.1f}" if rate < 9.95 else f"{rate:,.0f}"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago: `just now`, `5 min ago`, `3 h ago`, `12 days ago`."""
+    for size, unit in ((86_400, "day"), (3_600, "h"), (60, "min")):
+        count = int(seconds // size)
+        if count >= 1:
+            plural = "s" if unit == "day" and count > 1 else ""
+            return f"{count} {unit}{plural} ago"
+    return "just now"

@@ -34,9 +34,11 @@ class Watch:
 
     code: int | None = None
     told: bool = False
+    staying: bool = False
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self.code = self.code or INTERRUPTED
+        if not self.staying:
+            self.code = self.code or INTERRUPTED
         raise KeyboardInterrupt
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
@@ -58,6 +60,22 @@ class Watch:
         return undo
 
 
+_current = Watch()
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Inside it Ctrl-C is a KeyboardInterrupt and no more: the caller catches it and goes on.
+
+    The process is not ended when that takes its time.  SIGTERM ends it as ever.
+    """
+    before, _current.staying = _current.staying, True
+    try:
+        yield
+    finally:
+        _current.staying = before
+
+
 @contextmanager
 def watched(before_exit: Callable[[int, bool], None], *, leaving: bool) -> Iterator[Watch]:
     """Bounds the time from a signal to the end; `before_exit(exit_code, told)` comes
@@ -67,7 +85,8 @@ def watched(before_exit: Callable[[int, bool], None], *, leaving: bool) -> Itera
     a shutdown after a signal is bounded too.  Outside the main thread, where Python has no
     signals, this does nothing.
     """
-    watch = Watch()
+    global _current
+    watch = _current = Watch()
     if threading.current_thread() is not threading.main_thread():
         yield watch
         return
@@ -104,7 +123,7 @@ def _watch(
     try:
         while data := os.read(read_end, 1):
             code = codes.get(signal.Signals(data[0]))
-            if code is None:
+            if code is None or (code == INTERRUPTED and watch.staying):
                 continue
             again, _, _ = select.select([read_end], [], [], GRACE_S)
             if done.is_set() or (again and not os.read(read_end, 1)):

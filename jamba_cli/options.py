@@ -38,6 +38,20 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_context(incomplete: str) -> list[str]:
+    """The names of saved contexts that begin so, for the shell."""
+    from jamba_cli.saving import open_store
+    from jamba_cli.settings import load_settings
+
+    names = [f"@{named.name}" for named in open_store(load_settings()).names()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_source(incomplete: str) -> list[str]:
+    """Saved contexts where the word begins with @; paths are left to the shell."""
+    return complete_context(incomplete) if incomplete.startswith("@") else []
+
+
 _INPUT = "Input"
 _MODEL = "Model"
 _ANSWER = "Generation"
@@ -50,6 +64,25 @@ Sources = Annotated[
         help="Files, directories, URLs of files, or - for standard input; "
         "standard input is read when it is piped and no source is named.",
         show_default=False,
+    ),
+]
+SourcesOrSaved = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SRC",
+        help="Files, directories, URLs of files, - for standard input, or @NAME for a saved "
+        "context; standard input is read when it is piped and no source is named.",
+        show_default=False,
+        autocompletion=complete_source,
+    ),
+]
+ChatSources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SRC",
+        help="Files, directories, URLs of files, or @NAME for a saved context.",
+        show_default=False,
+        autocompletion=complete_source,
     ),
 ]
 Include = Annotated[
@@ -284,6 +317,15 @@ Stop = Annotated[
         metavar="TEXT",
         help="End the answer before this text. Repeatable.",
         rich_help_panel=_ANSWER,
+    ),
+]
+NoSave = Annotated[
+    bool,
+    typer.Option(
+        "--no-save",
+        help="Do not keep on disk what was read; what was kept before is still used. "
+        "[env: JAMBA_NO_SAVE]",
+        rich_help_panel=_INPUT,
     ),
 ]
 OutputFile = Annotated[

@@ -15,7 +15,7 @@ import logging
 import select
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,7 @@ class Output:
         self.stderr_color = wants_color(self.stderr, color)
         self.warnings: list[str] = []
         self.live: Live | None = None
+        self.if_stopped: Callable[[], str] | None = None  # what to say after a Ctrl-C or SIGTERM
         self._at_line_start = True
         self._file = None if path is None or str(path) == "-" else AnswerFile(path)
 

@@ -106,7 +106,8 @@ class Phase:
         elapsed_s = self.elapsed_s
         counts = ", ".join([self.count(self.done), *self.details()])
         text = f"{self.title}: {counts} in {format_seconds(elapsed_s)}"
-        if self.unit in ("tokens", "bytes") and self.name != "tokenize" and elapsed_s >= 0.05:
+        measured = self.unit in ("tokens", "bytes") and self.name != "tokenize"
+        if measured and elapsed_s >= 0.05 and self.detail.get("reused") != self.done:
             text += f" ({self.rate(elapsed_s)})"
         return ", ".join(part for part in (text, self.carried()) if part)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from jamba_cli.sources.document import Document, Part
 
@@ -27,6 +28,12 @@ INSTRUCTIONS = {
     'Put word-for-word quotes in "double quotes". '
     'If the document does not hold the answer, say "Not found in the document."',
 }
+Outline = Literal["first", "last"]
+OUTLINE: dict[str, Outline] = {"quote": "first", "prose": "last"}
+"""Where the tree of files stands.  It changes with every file that comes or goes, so behind the
+files it costs nothing to read them again (see tests/benchmarks/incremental.py).  The embedded
+model was trained with it in front, and its context holds few files anyway."""
+
 NOT_FOUND = "Not found in the document."
 
 SUMMARY_QUOTES = {"short": 3, "medium": 6, "long": 12}
@@ -73,11 +80,28 @@ def _line_runs(text: str) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def document_text(document: Document) -> str:
-    """The document as the model reads it: the outline, then every block after its reference."""
-    pieces = [document.outline.rstrip() + "\n\n"] if document.outline else []
-    pieces += [block.shown for block in blocks(document)]
-    return "".join(pieces)
+def document_text(document: Document, *, outline: Outline = "first") -> str:
+    """The document as the model reads it: the outline, and every block after its reference."""
+    return "".join(text for _, text in document_pieces(document, outline=outline))
+
+
+def document_pieces(
+    document: Document, *, outline: Outline = "first"
+) -> Iterator[tuple[Part | None, str]]:
+    """What `document_text` joins, in order: the outline with None, each block with its part."""
+    shown = document.outline.rstrip() + "\n\n" if document.outline else ""
+    if outline == "first" and shown:
+        yield None, shown
+    for block in blocks(document):
+        yield block.part, block.shown
+    if outline == "last" and shown:
+        yield None, shown
+
+
+def prefix_pieces(document: Document, *, style: str) -> Iterator[tuple[Part | None, str]]:
+    """What `prefix` joins, in order; only its last white space is still there."""
+    yield None, f"{INSTRUCTIONS[style]}\n\n"
+    yield from document_pieces(document, outline=OUTLINE[style])
 
 
 def prefix(document: Document, *, style: str) -> str:
@@ -86,7 +110,7 @@ def prefix(document: Document, *, style: str) -> str:
     It ends with a visible character and the task begins with a line end, so that no token
     reaches across and the state after the prefix serves every task.
     """
-    return f"{INSTRUCTIONS[style]}\n\n{document_text(document)}".rstrip()
+    return "".join(text for _, text in prefix_pieces(document, style=style)).rstrip()
 
 
 def summary_quotes(length: str) -> int:

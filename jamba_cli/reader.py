@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jamba_cli.dialogue import Layout, Turn, choose_layout, conversation
 from jamba_cli.prompts import prefix
 from jamba_cli.sources.document import Document
 
@@ -38,6 +40,12 @@ class Reader:
 
         self.name = name
         self.directory: Path = resolve(name)
+
+    @property
+    def ref(self) -> str:
+        """The name by which the model is found from any folder."""
+        path = Path(self.name)
+        return str(path.resolve()) if path.is_dir() else self.name
 
     @cached_property
     def config(self) -> JambaConfig:
@@ -75,9 +83,19 @@ class Reader:
         style = read_json(self.directory / "tokenizer_config.json").get("answer_style", "prose")
         return "quote" if style == "quote" else "prose"
 
-    def prompt(self, document: Document, task: str) -> Prompt:
-        """The ids of a task on a document."""
-        from runtime.chat import Message
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the document stands in a conversation."""
+        return choose_layout(self.chat)
 
-        shared = prefix(document, style=self.style)
-        return Prompt(*self.chat.split_encode(Message("user", shared + task), len(shared)))
+    def prompt(self, document: Document, task: str, turns: Sequence[Turn] = ()) -> Prompt:
+        """The ids of a task on a document, after earlier turns about it."""
+        return self._encode(prefix(document, style=self.style), turns, task)
+
+    def after_document(self, task: str, turns: Sequence[Turn] = ()) -> list[int]:
+        """The ids of `prompt(...)` that follow the document, which they do not depend on."""
+        return self._encode("Text.", turns, task).task
+
+    def _encode(self, shared: str, turns: Sequence[Turn], task: str) -> Prompt:
+        messages = conversation(shared, turns, task, self.layout)
+        return Prompt(*messages.encode(self.chat))

@@ -29,6 +29,7 @@ def start(
     verbose: bool = False,
     no_progress: bool = False,
     no_color: bool = False,
+    no_save: bool = False,
     path: Path | None = None,
     **flags: object,
 ) -> Iterator[Session]:
@@ -38,6 +39,7 @@ def start(
     """
     flags["color"] = "never" if no_color else None
     flags["progress"] = False if no_progress else None
+    flags["save"] = False if no_save else None
     settings = load_settings(flags)
     output = Output(json=json, quiet=quiet, verbose=verbose, color=settings.color, path=path)
     with output:

@@ -75,6 +75,8 @@ class Settings:
     chunk_tokens: int | None = _setting(None, _count)
     max_tokens: int | None = _setting(None, _count)
     over_budget: str = _setting("windows", _one_of("windows", "fail", "drop"))
+    save: bool = _setting(True, _switch)
+    context_quota: int = _setting(20_000_000_000, _count)  # bytes
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -90,6 +92,15 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("jamba") / "config.toml"
+
+
+def contexts_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where saved contexts lie; JAMBA_CONTEXTS names another folder."""
+    if named := environ.get("JAMBA_CONTEXTS"):
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("jamba") / "contexts"
 
 
 def load_settings(
@@ -139,6 +150,8 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, object]:
     }
     if "color" not in found and (environ.get("NO_COLOR") or environ.get("JAMBA_NO_COLOR")):
         found["color"] = "never"
+    if "save" not in found and environ.get("JAMBA_NO_SAVE"):
+        found["save"] = False
     return found
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from jamba_cli.evidence import Evidence, summarize_check
 from jamba_cli.human import format_seconds
+from jamba_cli.opening import Opened
 from jamba_cli.output import Output
 from jamba_cli.plain_text import PlainText
 from jamba_cli.reader import Reader
+from jamba_cli.saving import Account, Saving
 from jamba_cli.session import Session
 from jamba_cli.sources.document import Document
 from jamba_cli.windows import Plan, plan
@@ -38,32 +40,26 @@ class Task:
     plain: bool = False  # strip Markdown from the answer
 
 
-def run_task(
-    task: Task,
-    read: Callable[[], Document],
-    reader: Reader,
-    run: Session,
-    params: SamplingParams,
-) -> None:
+def run_task(task: Task, opened: Opened, params: SamplingParams) -> None:
     """Reads the document, answers the task on it and prints the result."""
+    run, reader = opened.run, opened.reader
     output, reporter = run.output, run.reporter
     started = time.monotonic()
-    document = read()
+    document = opened.read()
     read_s = time.monotonic() - started
-    limit = _limit(reader, run.settings.context, params.max_tokens)
-    reporter.phase("tokenize", None, "tokens")
-    reading = plan(document, task.text, reader, limit, run.settings.over_budget)
-    reporter.advance(reading.tokens)
-    reporter.finish()
-    _tell(reading, output)
+    reading = plan_reading(document, task.text, reader, run, params.max_tokens)
     if reader.style == "quote":
         output.note(NANO)
     started = time.monotonic()
-    engine = _load(reader, run, min(reading.tokens, reading.limit) + params.max_tokens)
+    engine = load_engine(reader, run, min(reading.tokens, reading.limit) + params.max_tokens)
     timings = {"read": read_s, "load": time.monotonic() - started}
     from jamba_cli.answering import Answerer
 
-    answerer = Answerer(engine, reader, reporter, params, chunk_tokens=run.settings.chunk_tokens)
+    answerer = Answerer(
+        engine, reader, reporter, params,
+        chunk_tokens=run.settings.chunk_tokens,
+        saving=Saving(run.settings, reader, output, opened.origin),
+    )  # fmt: skip
     plain = PlainText() if task.plain else None
     show = output.answer if plain is None else lambda text: output.answer(plain.push(text))
     windows = len(reading.windows)
@@ -79,6 +75,21 @@ def run_task(
     if not output.json:
         output.end_answer()
     _report(task, answer, answerer, reading, run, timings)
+
+
+def plan_reading(
+    document: Document, task: str, reader: Reader, run: Session, max_tokens: int
+) -> Plan:
+    """How the document will be read, told where it is not whole."""
+    limit = _limit(reader, run.settings.context, max_tokens)
+    run.reporter.phase("tokenize", None, "tokens")
+    context = run.settings.context or reader.config.max_context
+    over_budget = run.settings.over_budget
+    reading = plan(document, task, reader, limit, over_budget, context=context)
+    run.reporter.advance(reading.tokens)
+    run.reporter.finish()
+    _tell(reading, run.output)
+    return reading
 
 
 def _limit(reader: Reader, context: int | None, max_tokens: int) -> int:
@@ -108,7 +119,8 @@ def _tell(reading: Plan, output: Output) -> None:
         output.warning(f"dropped to fit the context: {name}")
 
 
-def _load(reader: Reader, run: Session, context: int) -> Engine:
+def load_engine(reader: Reader, run: Session, context: int) -> Engine:
+    """The model's weights, loaded with progress, held so that `context` tokens fit beside them."""
     from runtime.engine import Engine
 
     settings = run.settings
@@ -151,6 +163,8 @@ def _report(
         output.warning(f"the answer was cut at --max-tokens {answerer.params.max_tokens:,}")
     if answer.references or answer.found:
         output.note(summarize_check(answer.references))
+    account = answerer.saving.account if answerer.saving else Account()
+    output.note(account.line(usage.input_tokens))
     run.reporter.memory(memory)
     output.detail(", ".join(f"{k} {format_seconds(v)}" for k, v in timings.items()))
     if not output.json:
@@ -166,10 +180,11 @@ def _report(
         "references": [reference.as_json() for reference in answer.references],
         "tokens": {
             "input": usage.input_tokens,
-            "reused": 0,
+            "reused": account.reused,
             "generated": usage.generated_tokens,
             "document": reading.tokens,
         },
+        "context": account.as_json(usage.input_tokens),
         "windows": len(reading.windows),
         "dropped": list(reading.dropped),
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},

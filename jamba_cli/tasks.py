@@ -22,9 +22,6 @@ from runtime.errors import UsageError
 if TYPE_CHECKING:
     from runtime.sampling import SamplingParams
 
-ANSWER_TOKENS = 512
-"""The longest answer of `ask` unless told otherwise."""
-
 MOST_WORDS = 10_000
 QUOTES_PER_WINDOW = 1.5
 """A window notes more quotes than its share of the summary, so that merging has a choice."""
@@ -72,8 +69,9 @@ def split_question(words: Sequence[str]) -> tuple[list[str], str]:
     *sources, text = words
     if not text.strip():
         raise UsageError("the question is empty", hint='jamba ask FILE "QUESTION"')
-    if not sources and (is_tty(sys.stdin) or Path(text).exists()):
-        missing = "the question is missing" if Path(text).exists() else "nothing to read"
+    is_source = Path(text).exists() or (text.startswith("@") and " " not in text)
+    if not sources and (is_tty(sys.stdin) or is_source):
+        missing = "the question is missing" if is_source else "nothing to read"
         raise UsageError(missing, hint='jamba ask FILE "QUESTION", or pipe the text in')
     return sources, text
 

@@ -146,6 +146,10 @@ class HybridCache:
             state.ssm.copy_(ssm)
         self._go_to(snapshot.position)
 
+    def forget(self, snapshot: Snapshot) -> None:
+        """Gives up a snapshot: nothing comes back to it any more, and its memory is free."""
+        self._snapshots = [known for known in self._snapshots if known is not snapshot]
+
     def truncate(self, tokens: int) -> None:
         """Forgets all after `tokens` tokens; raises JambaError unless a snapshot is there."""
         if tokens == self.position:
@@ -164,36 +168,13 @@ class HybridCache:
             hint="take a snapshot where you want to come back to",
         )
 
+    def filled(self, position: int) -> None:
+        """Says that every state was filled from outside, with `position` tokens."""
+        self._snapshots = []
+        self._go_to(position)
+
     def _go_to(self, position: int) -> None:
         for state in self.attention_states:
             state.length = position
         self.position = position
         self._snapshots = [s for s in self._snapshots if s.position <= position]
-
-    def named_tensors(self) -> dict[str, Tensor]:
-        """The filled part of every state, by "<layer>.<k|v|conv|ssm>"."""
-        tensors: dict[str, Tensor] = {}
-        for i, state in enumerate(self.states):
-            if isinstance(state, AttentionState):
-                tensors[f"{i}.k"] = state.k[:, : state.length]
-                tensors[f"{i}.v"] = state.v[:, : state.length]
-            else:
-                tensors[f"{i}.conv"] = state.conv
-                tensors[f"{i}.ssm"] = state.ssm
-        return tensors
-
-    def set_tensors(self, tensors: dict[str, Tensor], position: int) -> None:
-        """The inverse of `named_tensors`; names and shapes must be those of this cache."""
-        if position > self.max_tokens:
-            raise JambaError(f"state of {position:,} tokens, cache of {self.max_tokens:,}")
-        self._snapshots = []
-        self._go_to(position)
-        own = self.named_tensors()
-        wrong = sorted(own.keys() ^ tensors.keys()) or [
-            name for name, tensor in own.items() if tensor.shape != tensors[name].shape
-        ]
-        if wrong:
-            self.reset()
-            raise JambaError(f"saved state is of another model: {', '.join(wrong[:5])}")
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

@@ -160,30 +160,39 @@ class ChatFormat:
         return self._ids(self._parts(messages, add_generation_prompt))
 
     def split_encode(
-        self, message: Message, at: int, *, before: Sequence[Message] = ()
+        self,
+        message: Message,
+        at: int,
+        *,
+        before: Sequence[Message] = (),
+        after: Sequence[Message] = (),
     ) -> tuple[list[int], list[int]]:
-        """Ids of a conversation that ends with `message`, in two parts to be fed one after another.
+        """Ids of a conversation that holds `message`, in two parts to be fed one after another.
 
-        The first depends on `message.content[:at]` alone, not on what follows, so a cache of it can
-        be used again. A token ends at the cut, so the two need not equal `encode`'s ids.
+        What the first says of `message` is `message.content[:at]` alone, so a cache of it can be
+        used again, as long as the template writes the same in front of it; a longer conversation
+        may change that. A token ends at the cut, so the two need not equal `encode`'s ids.
         """
         if not 0 <= at <= len(message.content):
             raise UsageError(f"a message of {len(message.content)} characters has no place {at}")
-        parts = self._parts([*before, message], True, cut=at)
+        parts = self._parts([*before, message, *after], True, cut=(len(before), at))
         place = next(number for number, part in enumerate(parts) if part is CUT)
         return self._ids(parts[:place]), self._encode_parts(parts[place + 1 :])
 
     def _parts(
-        self, messages: Sequence[Message], add_generation_prompt: bool, cut: int | None = None
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        cut: tuple[int, int] | None = None,
     ) -> list[_Part]:
-        """The prompt's pieces in order; with `cut`, CUT stands there in the last message."""
+        """The prompt's pieces in order; `cut` is a message's number and where in it CUT stands."""
         stand_ins = _StandIns()
         shown = []
         for number, message in enumerate(messages):
             if not ROLE.fullmatch(message.role):
                 raise UsageError(f"{message.role!r} is no role: lower-case letters only")
-            is_cut = cut is not None and number == len(messages) - 1
-            shown.append(self._shown(message, stand_ins, cut if is_cut else None))
+            place = cut[1] if cut is not None and number == cut[0] else None
+            shown.append(self._shown(message, stand_ins, place))
         text = self._template.render(
             {
                 "tools": None,

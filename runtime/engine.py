@@ -49,10 +49,12 @@ class Engine:
         self,
         model: JambaModel,
         device: torch.device,
+        precision: Precision,
         directory: Path | None = None,
         setup: Setup | None = None,
     ) -> None:
         self.model = model
+        self.precision = precision
         self.config: JambaConfig = model.config
         self.device = device
         if device.type == "cpu":
@@ -87,7 +89,8 @@ class Engine:
         target = pick_device(device)
         wish = Wish(scheme, frozenset(keep), context, chunk_tokens)
         setup = prepare(source, target, wish, precision)
-        return cls(load(source, target, setup, on_bytes), target, directory, setup)
+        model = load(source, target, setup, on_bytes)
+        return cls(model, target, setup.precision, directory, setup)
 
     @classmethod
     def random(
@@ -105,7 +108,7 @@ class Engine:
         wish = Wish(scheme, frozenset(keep), context, chunk_tokens)
         setup = prepare(Source("the model", config), target, wish)
         model = random_model(config, target, setup.precision, setup.quantization)
-        return cls(model, target, setup=setup)
+        return cls(model, target, setup.precision, setup=setup)
 
     @property
     def weights_nbytes(self) -> int:
@@ -137,26 +140,31 @@ class Engine:
         cache: HybridCache,
         *,
         chunk_tokens: int | None = None,
+        stops: Collection[int] = (),
         on_chunk: OnChunk | None = None,
     ) -> Tensor:
         """Reads tokens on top of what the cache holds.
 
-        Returns the logits of the last token, [v] fp32.  Raises BudgetError when they do not fit
-        the cache, before anything is computed.
+        `stops` are positions of the cache at which a chunk ends too, and the next one begins as
+        the first would: whoever goes on from there gets the same bits.  Returns the logits of
+        the last token, [v] fp32.  Raises BudgetError when they do not fit the cache, before
+        anything is computed.
         """
         ids = self._ids(token_ids)
         total = ids.shape[0]
         if total == 0:
             raise UsageError("nothing to read: the prompt has no tokens")
-        self._check_room(cache, total)
+        self.check_room(cache, total)
         step = self.chunk_tokens if chunk_tokens is None else chunk_tokens
-        logits = torch.empty(0)
-        end = 0
-        while end < total:
+        offset = cache.position
+        ends = sorted({stop - offset for stop in stops if 0 < stop - offset < total} | {total})
+        logits, start = torch.empty(0), 0
+        while start < total:
             step = self._affordable(step)
-            start, end = end, min(end + step, total)
+            end = min(start + step, next(each for each in ends if each > start))
             wanted = "last" if end == total else "none"
             logits = self.model(ids[start:end], cache, logits=wanted)
+            start = end
             if on_chunk is not None:
                 on_chunk(end, total, cache)
         return logits
@@ -189,7 +197,7 @@ class Engine:
             if token in stops:
                 yield Token(token, is_stop=True)
                 return
-            self._check_room(cache, 1)
+            self.check_room(cache, 1)
             logits = self.model(self._ids([token]), cache)
             yield Token(token)
 
@@ -235,7 +243,8 @@ class Engine:
         return ids.to(self.device)
 
     @staticmethod
-    def _check_room(cache: HybridCache, tokens: int) -> None:
+    def check_room(cache: HybridCache, tokens: int) -> None:
+        """Raises BudgetError if the cache can't take so many tokens more."""
         if cache.position + tokens > cache.max_tokens:
             raise BudgetError(
                 f"{cache.position:,} tokens read and {tokens:,} more do not fit a cache of "

@@ -130,6 +130,10 @@ class Tokenizer(ABC):
         text = b"".join(map(self._bytes_of, ids)).decode("utf-8", "replace")
         return text.removeprefix(" ") if self._strip_first else text
 
+    def token_bytes(self, ids: Sequence[int]) -> list[bytes]:
+        """What each id adds to the text, in order; empty for control tokens and unknown ids."""
+        return [self._bytes_of(token_id) for token_id in ids]
+
     def stream(self, stop: Sequence[str] = ()) -> StreamDecoder:
         """A decoder for ids that arrive one by one, ending before any of the stop strings."""
         return StreamDecoder(self._bytes_of, stop, strip_first=self._strip_first)

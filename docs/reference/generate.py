@@ -31,11 +31,11 @@ AGREEMENTS = """\
 | 1 | failed: an error that is none of the following |
 | 2 | usage: the command line or the settings are wrong |
 | 3 | a source can't be read: missing, corrupt, encrypted, or scanned without text |
-| 4 | more tokens than the context, and `--over-budget fail` |
+| 4 | more tokens than the context, with `--over-budget fail` or in a chat |
 | 5 | does not fit the memory |
 | 6 | the model is missing, incomplete or broken |
 | 7 | `--strict`, and something was skipped or damaged |
-| 130 | interrupted by Ctrl-C, within a second; what was printed stays |
+| 130 | interrupted by Ctrl-C, within a second; what was printed stays, and so does what was read |
 | 141 | the reader of standard output left, as in `jamba … \\| head -1`; nothing is printed |
 | 143 | stopped by SIGTERM |
 
@@ -54,6 +54,8 @@ An unknown key in `config.toml` is an error. `jamba doctor` says where the file 
 | environment | meaning |
 |---|---|
 | `JAMBA_CONFIG` | another file in the place of `config.toml` |
+| `JAMBA_NO_SAVE=1` | nothing that was read is kept, as `--no-save` |
+| `JAMBA_CONTEXTS` | another folder for saved contexts; see `jamba contexts path` |
 | `JAMBA_PDF_PASSWORD` | opens encrypted PDFs |
 | `JAMBA_KERNELS=reference` | a GPU runs PyTorch in place of [kernels](../concepts/kernels.md) |
 | `JAMBA_DEBUG=1` | errors show their traceback |
@@ -90,10 +92,30 @@ SCHEMAS = {
         "`found` (false: the document does not hold the answer), `complete` (false: cut at "
         "`--max-tokens`), `references`: a list of `target` (as the model wrote it), `quote`, "
         "`verified`, `status` (quoted, moved, place, no-quote, no-place), `found_at`; `tokens`: "
-        "`input` (read by the model, all windows), `reused`, `generated`, `document` (the prompt "
-        "had it been read whole); `windows`, `dropped`; `timings_s`: `read`, `load`, `prefill`, "
-        "`first_token`, `decode`; `memory_bytes`: `weights`, `kv_cache`, `ssm_state`, "
-        "`workspace_peak`, `host_peak` and, on a GPU, `device_peak`; `warnings`."
+        "`input` (read by the model, all windows), `reused` (those of them taken from saved "
+        "contexts), `generated`, `document` (the prompt had it been read whole); `context`: "
+        "`reused`, `computed`, `checkpoint` (what begins where the last re-used part ends, or "
+        "null), `ids` (the contexts that hold what was read), `saved`, `reason` (why nothing was "
+        "saved, or null), `save_s` (seconds that saving took from the run); `windows`, `dropped`; "
+        "`timings_s`: `read`, `load`, `prefill`, `first_token`, `decode`; `memory_bytes`: "
+        "`weights`, `kv_cache`, `ssm_state`, `workspace_peak`, `host_peak` and, on a GPU, "
+        "`device_peak`; `warnings`."
+    ),
+    "ingest": (
+        "`schema_version` 1, `command`, `name`, `tokens`: `input`, `reused`; `context` as for "
+        "summarize and ask; `windows`, `dropped`, `bytes` (on disk), `elapsed_s`, `warnings`."
+    ),
+    "contexts": (
+        "`schema_version` 1, `command`, `path`, `quota_bytes`, `names` (each with its ids in "
+        "order), `contexts`: a list of `id`, `names`, `tokens` (of the prompt), `saved_tokens` (up "
+        "to the last checkpoint), `complete`, `checkpoints`: a list of `token`, `label` (what "
+        "begins there, or empty); `problem` (why it can't be used, or empty), `bytes` "
+        "(what is shared with another context counts in both), `path`, `created`, `used` (seconds "
+        "since 1970), `model`, `scheme`, `numerics`, `arguments`, `directory`, `sources`: a list "
+        "of `path`, `sha256` (of the text as it was read), `tokens` (first and end, or null). "
+        "`jamba contexts show` gives `contexts`; `rm` gives `removed`, `names`, `bytes_freed`; "
+        "`gc` gives `removed` (one line each), `bytes_freed`; `verify` gives `contexts`: a list of "
+        "`id`, `problems`; `path` gives `path`."
     ),
     "plan": (
         "`schema_version` 1, `command`, `model`, `device`, `available_bytes`, `context_tokens`, "
@@ -159,6 +181,7 @@ def _help(item: Any) -> str:
 
 
 def _settings() -> str:
+    from jamba_cli.human import format_bytes
     from jamba_cli.settings import Settings
 
     values = {
@@ -171,10 +194,14 @@ def _settings() -> str:
         "chunk_tokens": "tokens",
         "max_tokens": "tokens",
         "over_budget": "windows, fail, drop",
+        "save": "true, false: whether what was read is kept",
+        "context_quota": "bytes that saved contexts may take, such as 50G",
     }
     rows = []
     for key, meaning in values.items():
         default = getattr(Settings(), key)
+        if key == "context_quota":
+            default = format_bytes(default)
         shown = {None: "the model's or command's", True: "true"}.get(default, default)
         rows.append(f"| `{key}` | `JAMBA_{key.upper()}` | {meaning} | {shown} |")
     return "\n".join(rows) + "\n"

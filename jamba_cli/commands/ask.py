@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from jamba_cli import options
-from jamba_cli.sources.document import Document
 
 Words = Annotated[
     list[str],
     typer.Argument(
         metavar="[SRC]... QUESTION",
-        help="Files, directories, URLs of files, or - for standard input, and last the question; "
-        "standard input is read when it is piped and no source is named.",
+        help="Files, directories, URLs of files, - for standard input, or @NAME for a saved "
+        "context, and last the question; standard input is read when it is piped and no source "
+        "is named.",
         show_default=False,
     ),
 ]
@@ -31,6 +31,7 @@ def ask(
     max_file_size: options.MaxFileSize = None,
     strict: options.Strict = False,
     over_budget: options.OverBudget = None,
+    no_save: options.NoSave = False,
     model: options.Model = None,
     device: options.Device = None,
     scheme: options.Scheme = None,
@@ -56,9 +57,9 @@ def ask(
     Every reference in the answer is checked: a tick means that the quote stands there word for
     word.
     """
-    from jamba_cli import reading, session, tasks
-    from jamba_cli.reader import Reader
+    from jamba_cli import opening, reading, session, tasks
     from jamba_cli.task_run import run_task
+    from jamba_cli.windows import ANSWER_TOKENS
 
     sources, question = tasks.split_question(words)
     with session.start(
@@ -67,6 +68,7 @@ def ask(
         verbose=verbose,
         no_progress=no_progress,
         no_color=no_color,
+        no_save=no_save,
         path=output_file,
         model=model,
         device=device,
@@ -77,16 +79,12 @@ def ask(
         over_budget=over_budget,
     ) as run:
         params = tasks.sampling_params(
-            run.settings.max_tokens or tasks.ANSWER_TOKENS,
+            run.settings.max_tokens or ANSWER_TOKENS,
             temperature, top_p, top_k, min_p, repetition_penalty, seed, stop,
         )  # fmt: skip
-        reader = Reader(run.settings.model)
         how = reading.read_options(
             run.output, include=include, exclude=exclude, pages=pages, pdf_order=pdf_order,
             keep_headers=keep_headers, max_file_size=max_file_size, password_file=password_file,
         )  # fmt: skip
-
-        def read() -> Document:
-            return reading.read_document(sources, how, run.output, run.reporter, strict=strict)
-
-        run_task(tasks.question(question), read, reader, run, params)
+        opened = opening.open_sources(sources, how, run, strict=strict, password_file=password_file)
+        run_task(tasks.question(question), opened, params)

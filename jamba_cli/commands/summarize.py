@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from jamba_cli import options
-from jamba_cli.sources.document import Document
 
 
 class Format(StrEnum):
@@ -45,7 +44,7 @@ FormatOption = Annotated[
 
 
 def summarize(
-    sources: options.Sources = None,
+    sources: options.SourcesOrSaved = None,
     length: Length = "medium",
     focus: Focus = None,
     style: FormatOption = Format.markdown,
@@ -58,6 +57,7 @@ def summarize(
     max_file_size: options.MaxFileSize = None,
     strict: options.Strict = False,
     over_budget: options.OverBudget = None,
+    no_save: options.NoSave = False,
     model: options.Model = None,
     device: options.Device = None,
     scheme: options.Scheme = None,
@@ -83,8 +83,7 @@ def summarize(
     Every reference in the summary is checked: a tick means that the quote stands there word for
     word.
     """
-    from jamba_cli import reading, session, tasks
-    from jamba_cli.reader import Reader
+    from jamba_cli import opening, reading, session, tasks
     from jamba_cli.task_run import run_task
 
     words = tasks.parse_length(length)
@@ -94,6 +93,7 @@ def summarize(
         verbose=verbose,
         no_progress=no_progress,
         no_color=no_color,
+        no_save=no_save,
         path=output_file,
         model=model,
         device=device,
@@ -107,14 +107,10 @@ def summarize(
             run.settings.max_tokens or tasks.summary_max_tokens(words),
             temperature, top_p, top_k, min_p, repetition_penalty, seed, stop,
         )  # fmt: skip
-        reader = Reader(run.settings.model)
         how = reading.read_options(
             run.output, include=include, exclude=exclude, pages=pages, pdf_order=pdf_order,
             keep_headers=keep_headers, max_file_size=max_file_size, password_file=password_file,
         )  # fmt: skip
-
-        def read() -> Document:
-            return reading.read_document(sources, how, run.output, run.reporter, strict=strict)
-
-        task = tasks.summary(reader.style, words, focus, plain=style == Format.text)
-        run_task(task, read, reader, run, params)
+        opened = opening.open_sources(sources, how, run, strict=strict, password_file=password_file)
+        task = tasks.summary(opened.reader.style, words, focus, plain=style == Format.text)
+        run_task(task, opened, params)

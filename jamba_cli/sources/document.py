@@ -21,6 +21,12 @@ class Part:
     cell: int | None = None  # 1-based cell of a notebook
     language: str | None = None  # "python", "markdown", ...; None for plain text
 
+    @property
+    def name(self) -> str:
+        """What the part is: `a.py`, `report.pdf p. 3`, `nb.ipynb cell 2`."""
+        whole_file = self.page is None and self.cell is None
+        return self.path if whole_file else self.reference().strip("[]")
+
     def line_at(self, offset: int) -> int:
         """The file's line number at a character offset of `text`."""
         return self.first_line + self.text.count("\n", 0, offset)

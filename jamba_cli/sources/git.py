@@ -40,7 +40,7 @@ def git_listing(root: Path, include: Globs) -> Listing:
     ignored.
     """
     listing = Listing()
-    output, complaints = _git(root, "ls-files", "-co", "--exclude-standard", "-z")
+    output, complaints = run_git(root, "ls-files", "-co", "--exclude-standard", "-z")
     for name, reason in _UNOPENED.findall(complaints):
         listing.skipped.append(Skipped(name, f"unreadable ({reason})"))
     ignored_by_jamba = _jambaignore(root)
@@ -53,7 +53,7 @@ def git_listing(root: Path, include: Globs) -> Listing:
         elif os.path.lexists(path):  # a tracked file may be deleted
             listing.files.append(relative)
     if include:
-        output, _ = _git(root, "ls-files", "-oi", "--exclude-standard", "-z")
+        output, _ = run_git(root, "ls-files", "-oi", "--exclude-standard", "-z")
         listing.ignored = [file for file in output.split("\0") if file and file[-1] != "/"]
     _add_attributes(root, listing)
     for relative in inner:
@@ -89,7 +89,7 @@ def _add_attributes(root: Path, listing: Listing) -> None:
     if not files:
         return
     names = ("linguist-generated", "linguist-vendored")
-    output, _ = _git(root, "check-attr", "-z", "--stdin", *names, given="\0".join(files) + "\0")
+    output, _ = run_git(root, "check-attr", "-z", "--stdin", *names, given="\0".join(files) + "\0")
     fields = output.split("\0")
     for file, name, value in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
         if value in ("set", "true"):
@@ -98,17 +98,24 @@ def _add_attributes(root: Path, listing: Listing) -> None:
             listing.not_attributes.add(file)
 
 
-def _git(root: Path, *arguments: str, given: str = "") -> tuple[str, str]:
+def git_command(root: Path, *arguments: str) -> list[str]:
+    """The command line of git in a folder; raises GitRefusedError if there is no git."""
     program = shutil.which("git")
     if program is None:
         raise GitRefusedError("git is not installed")
     settings = [part for setting in _SAFE_SETTINGS for part in ("-c", setting)]
+    return [program, *settings, "-C", str(root), *arguments]
+
+
+def run_git(root: Path, *arguments: str, given: str = "") -> tuple[str, str]:
+    """What git writes to its output and about its troubles; raises GitRefusedError."""
+    command = git_command(root, *arguments)
     try:
         done = subprocess.run(
-            [program, *settings, "-C", str(root), *arguments],
+            command,
             input=os.fsencode(given),
             capture_output=True,
-            env=_environment(),
+            env=git_environment(),
             timeout=TIMEOUT_S,
             check=False,
         )
@@ -121,7 +128,8 @@ def _git(root: Path, *arguments: str, given: str = "") -> tuple[str, str]:
     return os.fsdecode(done.stdout), complaints
 
 
-def _environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
+    """The environment that git runs in: nothing of a calling git's, no prompt, no fetch."""
     # GIT_DIR and its kin, set inside a hook, would answer for another repository.
     kept = {
         name: value

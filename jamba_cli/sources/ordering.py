@@ -1,7 +1,9 @@
 """The order of a folder's files in the prompt: what changes least comes first.
 
-An edit invalidates the saved state of everything after it, so that what is stable and explains
-the rest leads (README, manifests), tests follow the code, and change logs come last.
+An edit invalidates the saved state of everything after it.  So what explains the rest leads
+(README, manifests), and in a git work tree the other files follow by their last commit, the oldest
+first: what was changed lately will most likely change again.  Without a history tests follow the
+code, and change logs come last.  `tests/benchmarks/incremental.py` measures what that brings.
 """
 
 from __future__ import annotations
@@ -22,20 +24,26 @@ _TEST_NAME = re.compile(
 )
 _CHANGES = re.compile(r"(changelog|changes|history|news|release[-_]?notes)([._-].*)?", re.I)
 
-PromptOrder = tuple[int, tuple[tuple[bool, str], ...]]
+PromptOrder = tuple[int, int, tuple[tuple[bool, str], ...]]
 
 
-def prompt_order(relative: str) -> PromptOrder:
-    """The sort key of a file, a POSIX path relative to the folder given."""
+def prompt_order(relative: str, changed_at: int | None = None) -> PromptOrder:
+    """The sort key of a file, a POSIX path relative to the folder given.
+
+    `changed_at` is when it was last changed, in any unit, None where no file of the folder has a
+    history.  Files of one commit go by their path.
+    """
     *folders, name = relative.split("/")
     path = (*((True, folder) for folder in folders), (not _README.fullmatch(name), name))
     if not folders and _README.fullmatch(name):
-        return 0, path
+        return 0, 0, path
     if not folders and name.lower() in _MANIFESTS:
-        return 1, path
+        return 1, 0, path
+    if changed_at is not None:
+        return 2, changed_at, path
     if not folders and _CHANGES.fullmatch(name):
-        return 4, path
-    return (3 if is_test(relative) else 2), path
+        return 4, 0, path
+    return (3 if is_test(relative) else 2), 0, path
 
 
 def is_test(relative: str) -> bool:

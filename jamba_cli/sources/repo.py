@@ -12,6 +12,7 @@ from jamba_cli.sources.classify import NameVerdict, classify_name, pattern_names
 from jamba_cli.sources.document import Skipped
 from jamba_cli.sources.git import GitRefusedError, git_listing
 from jamba_cli.sources.globs import Globs
+from jamba_cli.sources.history import last_changes
 from jamba_cli.sources.listing import (
     Listing,
     enclosing_repository,
@@ -45,7 +46,7 @@ class FolderPlan:
 
 
 def plan_folder(root: Path, options: ReadOptions) -> FolderPlan:
-    """Lists a folder and decides by name, kind and attributes; no file is opened yet."""
+    """Lists a folder and decides by name, kind and attributes; the order is ordering.py's."""
     include = Globs(options.include, option="--include")
     exclude = Globs(options.exclude, option="--exclude")
     root = root.resolve()
@@ -76,7 +77,9 @@ def plan_folder(root: Path, options: ReadOptions) -> FolderPlan:
         Skipped(f"{folder}/", f"vendored folder ({plural(count, 'file')})")
         for folder, count in vendored.items()
     ]
-    chosen.sort(key=lambda candidate: prompt_order(candidate.relative))
+    names = [candidate.relative for candidate in chosen]
+    changed = last_changes(root, names, largest=options.max_file_bytes) or {}
+    chosen.sort(key=lambda one: prompt_order(one.relative, changed.get(one.relative)))
     skipped.sort(key=lambda item: item.path.split("/"))
     return FolderPlan(tuple(chosen), tuple(skipped), tuple(listing.warnings))
 

@@ -22,6 +22,7 @@ from jamba_cli.sources.locate import (
 from jamba_cli.sources.names import plural, safe_name
 from jamba_cli.sources.openfile import LeftOutError
 from jamba_cli.sources.options import ReadOptions, ReadProgress
+from jamba_cli.sources.ordering import prompt_order
 from jamba_cli.sources.read import Job, Reader
 from jamba_cli.sources.repo import FolderPlan, plan_folder
 from jamba_cli.sources.tree import file_tree
@@ -197,7 +198,8 @@ def _kind(item: Skipped) -> str:
 
 def _tree(document: Document) -> str:
     pages = Counter(part.path for part in document.parts if part.page is not None)
-    paths = dict.fromkeys(part.path for part in document.parts)
+    # By name, whatever was changed last: or the tree would differ after every edit of a file.
+    paths = sorted({part.path for part in document.parts}, key=prompt_order)
     return file_tree(
         f"{path} ({plural(pages[path], 'page')})" if path in pages else path for path in paths
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,8 +43,10 @@ def here(tmp_path, monkeypatch, capsys):
     """As `jamba`, in this process: for what does not depend on a start of its own."""
     from jamba_cli.app import main
 
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        for name, value in hermetic_environ(tmp_path).items():
+    def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        for name in [name for name in os.environ if name.startswith("JAMBA_")]:
+            monkeypatch.delenv(name)
+        for name, value in hermetic_environ(tmp_path, **environ).items():
             if name != "PATH":
                 monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)

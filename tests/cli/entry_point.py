@@ -17,6 +17,8 @@ def hermetic_environ(home: Path, **extra: str) -> dict[str, str]:
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_STATE_HOME": str(home / "state"),
         "HF_HOME": str(home / "hf"),
         "PYTHONPATH": str(ROOT),
         **extra,

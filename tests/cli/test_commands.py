@@ -52,7 +52,11 @@ def test_json_is_one_object_with_the_documented_keys(here, model, notes):
     result = json.loads(run.stdout)
     assert result.keys() == {
         "schema_version", "command", "model", "device", "answer", "found", "complete",
-        "references", "tokens", "windows", "dropped", "timings_s", "memory_bytes", "warnings",
+        "references", "tokens", "context", "windows", "dropped", "timings_s", "memory_bytes",
+        "warnings",
+    }  # fmt: skip
+    assert result["context"].keys() == {
+        "reused", "computed", "checkpoint", "ids", "saved", "reason", "save_s",
     }  # fmt: skip
     assert result["schema_version"] == 1
     assert result["command"] == "summarize"

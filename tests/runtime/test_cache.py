@@ -1,4 +1,4 @@
-"""A cache can be left and come back to, in memory and on disk, and refuses what is not exact."""
+"""A cache can be left and come back to, and refuses what is not exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from runtime.cache import HybridCache
-from runtime.cache_file import load_cache, save_cache
 from runtime.errors import JambaError
 from tests.helpers import assert_close, golden, golden_engine
 
@@ -57,36 +56,6 @@ def test_truncate_goes_only_where_a_snapshot_is(model, ids):
     assert_close(model.prefill(ids[30:], memory), golden("default")[1][-1])
     memory.truncate(0)
     assert_close(model.prefill(ids, memory), golden("default")[1][-1])
-
-
-@pytest.mark.parametrize("at", [1, 64, 149])
-def test_saved_and_loaded_in_the_middle_is_uninterrupted(model, ids, tmp_path, at):
-    memory = model.new_cache(150)
-    model.prefill(ids[:at], memory)
-    save_cache(memory, tmp_path / "state", {"model": "default"})
-    other = model.new_cache(150)
-    assert load_cache(other, tmp_path / "state") == {"model": "default"}
-    assert other.position == at
-    assert torch.equal(model.prefill(ids[at:], other), model.prefill(ids[at:], memory))
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]
-
-
-def test_a_state_of_another_model_or_a_broken_file_is_refused(model, ids, tmp_path):
-    other = golden_engine("odd")
-    memory = other.new_cache(150)
-    other.prefill(golden("odd")[0][:20], memory)
-    save_cache(memory, tmp_path / "state")
-    with pytest.raises(JambaError, match="another model"):
-        load_cache(model.new_cache(150), tmp_path / "state")
-    with pytest.raises(JambaError, match="20 tokens, cache of 10"):
-        load_cache(other.new_cache(10), tmp_path / "state")
-    data = (tmp_path / "state").read_bytes()
-    for name, content in {"cut": data[:-9], "noise": b"x" * 99, "empty": b""}.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(JambaError, match=name):
-            load_cache(model.new_cache(150), tmp_path / name)
-    with pytest.raises(JambaError, match="not found"):
-        load_cache(model.new_cache(150), tmp_path / "missing")
 
 
 def test_sizes_are_those_of_the_tensors(model):

@@ -137,8 +137,8 @@ def test_the_codes_are_kept_and_what_is_not_in_fp8_stays_so(tmp_path, form):
     ids, _ = golden("default")
     exact = plain(tmp_path / "plain", meant).score(ids)
     # By fours nothing is rounded but the weights, which were rounded before.
-    assert_close(Engine(model, CPU).score(ids, chunk_tokens=4), exact)
-    assert 0 < divergence(exact, Engine(model, CPU).score(ids)).mean() < 0.1
+    assert_close(Engine(model, CPU, EXACT).score(ids, chunk_tokens=4), exact)
+    assert 0 < divergence(exact, Engine(model, CPU, EXACT).score(ids)).mean() < 0.1
 
 
 def test_blocks_are_given_one_scale_a_row(tmp_path):
@@ -163,7 +163,7 @@ def test_they_can_be_quantized_to_something_else(tmp_path):
         precision=EXACT,
         quantization=named("int8"),
     )
-    assert_close(engine.score(ids), Engine(wanted, CPU).score(ids))
+    assert_close(engine.score(ids), Engine(wanted, CPU, EXACT).score(ids))
 
 
 def test_a_weight_without_its_scale_is_named(tmp_path):

@@ -32,7 +32,7 @@ def test_an_unknown_shape_is_named():
 def test_random_weights_keep_numbers_of_ordinary_size():
     config = JambaConfig.from_dict(SHAPE | {"num_experts": 4})
     model = random_model(config, torch.device("cpu"), EXACT)
-    logits = Engine(model, torch.device("cpu")).score(list(range(100)))
+    logits = Engine(model, torch.device("cpu"), EXACT).score(list(range(100)))
     assert torch.isfinite(logits).all()
     assert 0.2 < logits.std() < 20
     again = random_model(config, torch.device("cpu"), EXACT)
@@ -52,7 +52,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
 
 def test_a_measurement_counts_what_it_was_asked_for():
     config = JambaConfig.from_dict(SHAPE)
-    engine = Engine(random_model(config, torch.device("cpu"), EXACT), torch.device("cpu"))
+    engine = Engine(random_model(config, torch.device("cpu"), EXACT), torch.device("cpu"), EXACT)
     result = measure(engine, 50, decode_tokens=4, chunk_tokens=16, repeats=1)
     assert (result.prompt_tokens, result.decode_tokens) == (50, 4)
     assert result.prefill_rate == pytest.approx(50 / result.prefill_s)

@@ -34,8 +34,8 @@ def linear(
     weight: Weight,
     bias: Tensor | None = None,
     *,
-    few: bool | None = None,
     exact: bool = False,
+    few: bool | None = None,
 ) -> Tensor:
     """x [l, k] @ weight [n, k].T (+ bias [n]) -> [l, n] in x's dtype.
 

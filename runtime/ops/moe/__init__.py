@@ -31,10 +31,10 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
 def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
     """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
     l = x.shape[0]
-    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
-        return _swiglu(x, gate_up, down, few)  # widened once for all rows
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
         return _swiglu(x, gate_up, down, few)
+    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
+        return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
     gate_up, down = widened(gate_up, x), widened(down, x)
     out = torch.empty(l, down.shape[0], dtype=x.dtype)
     for rows, result in zip(x.split(BLOCK_ROWS), out.split(BLOCK_ROWS), strict=True):

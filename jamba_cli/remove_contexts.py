@@ -1,0 +1,85 @@
+"""Removes saved contexts, named ones or what is of no use, and says what that freed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jamba_cli.human import format_bytes
+from jamba_cli.opening import find_saved
+from jamba_cli.saving import open_store
+from jamba_cli.session import Session
+from jamba_cli.sources.names import plural
+from runtime.errors import JambaError, UsageError
+
+if TYPE_CHECKING:
+    from runtime.contexts import ContextStore
+
+
+def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
+    """Removes contexts by name or id; a name goes with its contexts, but for those that another
+    name stands for too.
+
+    Nothing is removed if one of them is not there.
+    """
+    if everything == bool(refs):
+        raise UsageError("name what to remove, or give --all", hint="jamba contexts rm @NAME")
+    store = open_store(run.settings)
+    names = {named.name: named.ids for named in store.names()}
+    if everything:
+        gone = list(names)
+        ids = [context.id for context in store.contexts()]
+    else:
+        gone = [bare for ref in refs if (bare := ref.removeprefix("@")) in names]
+        ids = _ids(refs, store)
+        kept = {one for name, owned in names.items() if name not in gone for one in owned}
+        by_name = {one for name in gone for one in names[name]}
+        ids = [one for one in ids if one not in by_name or one not in kept]
+    for name in gone:
+        store.remove_name(name)
+    freed = sum(store.remove(one) for one in ids)
+    if not run.output.json:
+        run.output.line(f"{plural(len(ids), 'context')} removed, {format_bytes(freed)} freed")
+    else:
+        run.output.result(
+            {
+                "schema_version": 1,
+                "command": "contexts rm",
+                "removed": ids,
+                "names": gone,
+                "bytes_freed": freed,
+            }
+        )
+
+
+def _ids(refs: Sequence[str], store: ContextStore) -> list[str]:
+    """The contexts that the refs stand for, each once."""
+    found: dict[str, None] = {}
+    for ref in refs:
+        try:
+            saved = find_saved(store, ref.removeprefix("@"))
+        except JambaError:
+            # A name whose contexts are gone already can still be removed.
+            if ref.removeprefix("@") not in {named.name for named in store.names()}:
+                raise
+            continue
+        found |= dict.fromkeys(context.id for context in saved.contexts)
+    return list(found)
+
+
+def collect(run: Session) -> None:
+    """Removes leftovers, broken contexts and what is over the quota."""
+    done = open_store(run.settings).collect()
+    if run.output.json:
+        run.output.result(
+            {
+                "schema_version": 1,
+                "command": "contexts gc",
+                "removed": list(done.removed),
+                "bytes_freed": done.nbytes,
+            }
+        )
+        return
+    for line in done.removed:
+        run.output.line(line)
+    run.output.line(f"{format_bytes(done.nbytes)} freed")

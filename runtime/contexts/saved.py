@@ -1,0 +1,240 @@
+"""Reads a prompt, going on from what is saved of it, and saves what it had to compute."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runtime.cache import HybridCache
+from runtime.contexts import checkpoints, upkeep, writer
+from runtime.contexts.hashing import DamagedError, prefix_hashes
+from runtime.contexts.identity import identify
+from runtime.contexts.layout import costs, layout
+from runtime.contexts.locks import OnWait, locked, try_locked
+from runtime.contexts.reader import SegmentError, restore
+from runtime.contexts.records import Identity, Mark, Match, Prefilled
+from runtime.contexts.store import ContextStore, context_id
+from runtime.contexts.transfer import Transfer, transfer_for
+from runtime.contexts.writer import ContextWriter, Draft
+from runtime.engine import Engine, OnChunk
+
+MIN_TOKENS = 1_024
+"""Prompts shorter than this are read again sooner than they are worth their space."""
+
+_Described = tuple[Mapping[str, Any], Mapping[str, bytes]]
+"""Info and attachments."""
+
+
+def prefill_saved(
+    engine: Engine,
+    ids: Sequence[int],
+    cache: HybridCache,
+    store: ContextStore,
+    *,
+    marks: Sequence[Mark] = (),
+    info: Mapping[str, Any] | None = None,
+    attachments: Mapping[str, bytes] | None = None,
+    chunk_tokens: int | None = None,
+    on_chunk: OnChunk | None = None,
+    on_wait: OnWait | None = None,
+    save: bool = True,
+    min_tokens: int = MIN_TOKENS,
+) -> Prefilled:
+    """Reads a whole prompt into the cache, which is emptied first and ends at `len(ids)`.
+
+    What the store has of the prompt is restored, the rest computed and saved beside it, unless
+    `save` is off or the prompt is short.  `on_chunk` counts restored tokens as done; `on_wait` is
+    called when another process is reading the same prompt.  Whatever is wrong with the store ends
+    up in the notes, never in an error.  Raises BudgetError when the prompt does not fit the
+    cache, JambaError for a model without files.
+    """
+    cache.reset()
+    engine.check_room(cache, len(ids))
+    reading = _Reading(engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk)
+    described = (info or {}, attachments or {})
+    found = store.lookup(reading.identity, ids)
+    exact = [each for each in found.matches if each.tokens == len(ids)]
+    if exact:
+        match, logits = reading.restore(exact)
+        if logits is not None:
+            assert match is not None
+            if save and info is not None:
+                reading.redescribe(match, described)
+            return reading.result(logits, match, match.context.id)
+    with ExitStack() as held:
+        saving = save and len(ids) >= min_tokens and reading.lock(held, on_wait)
+        return reading.run(held, described if saving else None)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One prompt on its way into one cache."""
+
+    engine: Engine
+    ids: Sequence[int]
+    cache: HybridCache
+    store: ContextStore
+    identity: Identity
+    marks: Sequence[Mark]
+    chunk_tokens: int | None
+    on_chunk: OnChunk | None
+    notes: list[str] = field(default_factory=list)
+    save_s: float = 0.0
+    _bad: set[tuple[str, bool]] = field(default_factory=set)
+    transfer: Transfer = field(init=False)
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.transfer = transfer_for(self.engine.device)
+        self.id = context_id(self.identity, self.ids)
+
+    def lock(self, held: ExitStack, on_wait: OnWait | None) -> bool:
+        """Becomes the writer of this context; False, with a note, where nothing can be written."""
+        try:
+            held.enter_context(locked(self.store.lock_path(self.id), on_wait))
+        except OSError as error:
+            self.notes.append(f"not saved: {self.store.root}: {error.strerror or error}")
+            return False
+        return True
+
+    def run(self, held: ExitStack, described: _Described | None) -> Prefilled:
+        """Restores what there is and computes the rest; saves it, under the lock, if described."""
+        found = self.store.lookup(self.identity, self.ids)
+        self.notes += found.notes
+        match, logits = self.restore(found.matches)
+        if logits is not None:  # another process has finished it meanwhile
+            assert match is not None
+            return self.result(logits, match, match.context.id)
+        stops = self._checkpoints()
+        saving = None if described is None else self._begin(held, match, stops, described)
+        with saving or nullcontext():
+            logits = self._compute(stops, saving)
+        saved = None
+        if saving is not None:
+            self.save_s += saving.waited_s
+            self.notes += [saving.note] if saving.note else []
+            saved = self.id if saving.manifest.complete else None
+        return self.result(logits, match, saved)
+
+    def restore(self, matches: Sequence[Match]) -> tuple[Match | None, Tensor | None]:
+        """The longest match that is sound, and the logits that it holds, on the device."""
+        for match in matches:
+            if self._known_bad(match):
+                continue
+            logits = torch.empty(self.engine.config.vocab_size)
+            try:
+                restore(match, self.ids, self.cache, self.transfer, logits)
+            except SegmentError as error:
+                self._bad.add((error.key, error.states))
+                self.notes.append(f"saved context {match.context.id} is not used: {error}")
+                continue
+            self.store.touch(match.context)
+            if match.tokens < len(self.ids):
+                return match, None
+            return match, logits.to(self.engine.device)
+        return None, None
+
+    def _known_bad(self, match: Match) -> bool:
+        keys = [each.checksum for each in match.segments]
+        last = match.segments[-1].state_checksum
+        return any((key, False) in self._bad for key in keys) or (last, True) in self._bad
+
+    def redescribe(self, match: Match, described: _Described) -> None:
+        """Lets a finished context be described as the newest run does, if nobody else writes."""
+        try:
+            with try_locked(self.store.lock_path(match.context.id)) as free:
+                if free:
+                    writer.redescribe(match.context.path, *described)
+        except (OSError, DamagedError) as error:
+            self.notes.append(f"saved context {match.context.id} was not updated: {error}")
+
+    def _checkpoints(self) -> dict[int, str]:
+        token_bytes, state_bytes = costs(self.cache)
+        return checkpoints.choose(
+            len(self.ids),
+            self.marks,
+            start=self.cache.position,
+            kv_bytes_per_token=token_bytes,
+            state_bytes=state_bytes,
+            chunk_tokens=self.chunk_tokens or self.engine.chunk_tokens,
+        )
+
+    def _begin(
+        self,
+        held: ExitStack,
+        match: Match | None,
+        stops: Mapping[int, str],
+        described: _Described,
+    ) -> ContextWriter | None:
+        started = time.monotonic()
+        token_bytes, state_bytes = costs(self.cache)
+        needed = (len(self.ids) - self.cache.position) * token_bytes + len(stops) * state_bytes
+        keep = {self.id, match.context.id} if match else {self.id}
+        folder = self.store.root / self.id
+        try:
+            if note := upkeep.make_room(self.store, needed, keep):
+                self.notes.append(note)
+                return None
+            manifest = writer.begin(folder, self.identity, len(self.ids), match, *described)
+        except OSError as error:
+            self.notes.append(f"not saved: {folder}: {error.strerror or error}")
+            return None
+        finally:
+            self.save_s += time.monotonic() - started
+        return ContextWriter(folder, manifest, self.transfer, held)
+
+    def _compute(self, stops: Mapping[int, str], saving: ContextWriter | None) -> Tensor:
+        """Reads what is left, handing over a segment at each stop."""
+        start, total = self.cache.position, len(self.ids)
+        hashes = prefix_hashes(self.ids, stops) if saving is not None else {}
+        ends = iter(sorted(stops))
+        before = start
+
+        def segment(end: int, logits: Tensor | None) -> None:
+            nonlocal before
+            if saving is None:
+                return
+            own = torch.tensor(self.ids[before:end], dtype=torch.int32)
+            part = layout(self.cache, own, before, end, logits)
+            frozen = self.transfer.freeze(part)
+            saving.hand_over(Draft(frozen, hashes[end], stops[end], logits is not None))
+            before = end
+
+        wanted = next(ends)
+
+        def after_chunk(done: int, _total: int, cache: HybridCache) -> None:
+            nonlocal wanted
+            if start + done == wanted < total:
+                segment(wanted, None)
+                wanted = next(ends)
+            if self.on_chunk is not None:
+                self.on_chunk(start + done, total, cache)
+
+        logits = self.engine.prefill(
+            self.ids[start:],
+            self.cache,
+            chunk_tokens=self.chunk_tokens,
+            stops=stops.keys(),
+            on_chunk=after_chunk,
+        )
+        segment(total, logits)
+        return logits
+
+    def result(self, logits: Tensor, match: Match | None, saved: str | None) -> Prefilled:
+        """What the caller is told."""
+        reused = match.tokens if match is not None else 0
+        return Prefilled(
+            logits=logits,
+            reused=reused,
+            computed=len(self.ids) - reused,
+            checkpoint=match.label if match is not None else "",
+            context_id=saved,
+            notes=tuple(dict.fromkeys(self.notes)),
+            save_s=self.save_s,
+        )

@@ -1,0 +1,189 @@
+"""Keeps the contexts folder small and sound: quota, removal, clean-up, checking."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.contexts import catalog, files, names
+from runtime.contexts.hashing import DamagedError
+from runtime.contexts.locks import FOLDER as LOCKS
+from runtime.contexts.locks import try_locked
+from runtime.contexts.manifest import FILE
+from runtime.contexts.records import Collected, Context, Segment
+
+if TYPE_CHECKING:
+    from runtime.contexts.store import ContextStore
+
+RESERVE_BYTES = 500_000_000
+"""Free space that saving leaves to everybody else."""
+
+
+def delete(folder: Path) -> int:
+    """Removes a context's folder, what makes it visible first; returns the bytes freed."""
+    (folder / FILE).unlink(missing_ok=True)
+    freed = 0
+    for child in folder.iterdir():
+        status = child.stat(follow_symlinks=False)
+        child.unlink(missing_ok=True)
+        freed += status.st_size if status.st_nlink == 1 else 0
+    with suppress(OSError):
+        folder.rmdir()
+    return freed
+
+
+def used_bytes(contexts: list[Context]) -> int:
+    """What contexts take on the disk: a file that several share counts once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for context in contexts:
+        with suppress(OSError):
+            for child in context.path.iterdir():
+                status = child.stat(follow_symlinks=False)
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
+def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> str:
+    """Removes contexts until `nbytes` more fit quota and disk, never `keep`; else says why not."""
+    if nbytes > store.quota_bytes:
+        return (
+            f"not saved: {nbytes / 1e6:,.0f} MB are more than the quota for saved contexts, "
+            f"{store.quota_bytes / 1e6:,.0f} MB"
+        )
+    list(_evict(store, store.quota_bytes - nbytes, keep))
+    free = files.free_bytes(store.root)
+    if nbytes + RESERVE_BYTES > free:
+        return (
+            f"not saved: it takes {nbytes / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free "
+            f"at {store.root}"
+        )
+    return ""
+
+
+def _evict(
+    store: ContextStore, limit: int, keep: Collection[str] = ()
+) -> Iterator[tuple[Context, int]]:
+    """Removes the least recently used until at most `limit` bytes are left."""
+    contexts = store.contexts()
+    order = sorted(contexts, key=lambda each: (bool(each.names), each.used))
+    used = used_bytes(contexts)
+    for context in order:
+        if used <= limit:
+            return
+        if context.id in keep:
+            continue
+        with try_locked(store.lock_path(context.id)) as free:
+            if free:
+                freed = delete(context.path)
+                used -= freed
+                yield context, freed
+
+
+def collect(store: ContextStore) -> Collected:
+    """Leftovers, damaged and outdone contexts, and what is over the quota."""
+    removed: list[str] = []
+    nbytes = 0
+    if not store.root.is_dir():
+        return Collected((), 0)
+    known = names.by_context(store.root)
+    for folder in catalog.folders(store.root):
+        with try_locked(store.lock_path(folder.name)) as free:
+            if not free:
+                continue
+            nbytes += _partials(folder, removed)
+            context = catalog.read_context(folder, known)
+            if context is None or not (context.problem or context.segments):
+                removed.append(f"{folder.name}: unfinished")
+                nbytes += delete(folder)
+            elif context.problem and not _other_format(context):
+                removed.append(f"{folder.name}: {context.problem}")
+                nbytes += delete(folder)
+    for context in _outdone(store.contexts()):
+        with try_locked(store.lock_path(context.id)) as free:
+            if free:
+                removed.append(f"{context.id}: unfinished, and another context has all of it")
+                nbytes += delete(context.path)
+    for context, freed in _evict(store, store.quota_bytes):
+        removed.append(f"{context.id}: over the quota")
+        nbytes += freed
+    nbytes += _partials(store.root / names.FOLDER, removed)
+    for path in (store.root / LOCKS).glob("*.lock"):
+        with try_locked(path):  # what a process that was killed left is removed by this
+            pass
+    return Collected(tuple(removed), nbytes)
+
+
+def _other_format(context: Context) -> bool:
+    return " has format " in context.problem
+
+
+def _partials(folder: Path, removed: list[str]) -> int:
+    freed = 0
+    for path in folder.glob(f".*{files.PARTIAL}"):
+        with suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            removed.append(f"{folder.name}: a file that was not finished")
+            freed += size
+    return freed
+
+
+def _outdone(contexts: list[Context]) -> Iterator[Context]:
+    whole = [set(each.segments) for each in contexts if each.complete and not each.problem]
+    for context in contexts:
+        own = set(context.segments)
+        if not context.complete and not context.names and any(own <= each for each in whole):
+            yield context
+
+
+def verify(context: Context) -> list[str]:
+    """Reads every byte of a context; the problems that it finds, a line each."""
+    try:
+        manifest = catalog.read_manifest(context.path)
+    except DamagedError as error:
+        return [str(error)]
+    problems = []
+    for segment in manifest.segments:
+        problems += _check_segment(context.path, segment)
+    for each in manifest.attachments:
+        wrong = catalog.wrong_size(context.path, each.file, each.nbytes)
+        if not wrong:
+            found = _hash(context.path / each.file, each.nbytes)
+            wrong = "" if found == (each.checksum, _NOTHING) else _mismatch(each.file)
+        problems += [wrong] if wrong else []
+    return problems
+
+
+_NOTHING = hashlib.sha256().hexdigest()
+
+
+def _check_segment(folder: Path, segment: Segment) -> list[str]:
+    if wrong := catalog.wrong_size(folder, segment.file, segment.nbytes):
+        return [wrong]
+    found = _hash(folder / segment.file, segment.state_offset)
+    sound = found == (segment.checksum, segment.state_checksum)
+    return [] if sound else [_mismatch(segment.file)]
+
+
+def _mismatch(file: str) -> str:
+    return f"{file}: its checksum does not match"
+
+
+def _hash(path: Path, split: int) -> tuple[str, str]:
+    """The checksums of a file's bytes before and from `split`; empty ones if it can't be read."""
+    before, after = hashlib.sha256(), hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            done = 0
+            while block := file.read(files.BLOCK_BYTES):
+                cut = max(0, min(len(block), split - done))
+                view = memoryview(block)
+                before.update(view[:cut])
+                after.update(view[cut:])
+                done += len(block)
+    except OSError:
+        return "", ""
+    return before.hexdigest(), after.hexdigest()
