@@ -76,22 +76,35 @@ def has_nvidia_device() -> bool:
 
 
 def kernels(device_type: str) -> Iterator[Check]:
-    """How each operation runs on the device, from what stands beside its reference."""
-    specification = importlib.util.find_spec("runtime.ops")
+    """How each operation that has more than its reference runs on the device."""
+    from quant.ops.dispatch import choice
+
+    how: dict[str, tuple[str, Status]] = {
+        "kernel": ("Triton kernel", "ok"),
+        device_type: (f"own path for {device_type}", "ok"),
+        "reference": ("PyTorch", "slow" if device_type == "cuda" else "ok"),
+    }
+    for package in ("runtime.ops", "quant.ops"):
+        for name in _operations(package):
+            value, status = how[choice(f"{package}.{name}", device_type)]
+            advice = ""
+            if status == "slow":
+                absent = importlib.util.find_spec("triton") is None
+                advice = "pip install triton" if absent else "JAMBA_KERNELS=reference is set"
+            yield Check("kernels", name, value, status, advice)
+
+
+def _operations(package: str) -> list[str]:
+    """The operations of a package that are written for a device, by their folders."""
+    specification = importlib.util.find_spec(package)
     assert specification is not None
     assert specification.submodule_search_locations is not None
-    triton = importlib.util.find_spec("triton") is not None
-    for root in map(Path, specification.submodule_search_locations):
-        for folder in sorted(path for path in root.iterdir() if (path / "__init__.py").is_file()):
-            own = {"cpu": "cpu.py", "cuda": "kernel.py"}.get(device_type, "")
-            if (folder / own).is_file() and (device_type != "cuda" or triton):
-                how: tuple[str, Status, str] = (f"own path for {device_type}", "ok", "")
-            elif device_type == "cuda":
-                why = "triton is absent" if (folder / own).is_file() else "it has no kernel yet"
-                how = ("PyTorch", "slow", why)
-            else:
-                how = ("PyTorch", "ok", "")
-            yield Check("kernels", folder.name, *how)
+    return sorted(
+        folder.name
+        for root in map(Path, specification.submodule_search_locations)
+        for folder in root.iterdir()
+        if any((folder / f"{name}.py").is_file() for name in ("cpu", "cuda", "kernel"))
+    )
 
 
 def model_files(settings: Settings) -> Iterator[Check]:

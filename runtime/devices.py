@@ -29,7 +29,10 @@ EXACT = Precision(torch.float32, torch.float32)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; raises UsageError for one that is not there."""
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; raises UsageError for one that is not there.
+
+    A GPU that is named becomes the process's current one.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -48,6 +51,8 @@ def pick_device(name: str) -> torch.device:
                 f"device {name!r} is not there: {count} CUDA devices are visible",
                 hint="run `jamba doctor`, or use --device cpu",
             )
+        if device.index is not None:
+            torch.cuda.set_device(device)  # Triton launches on the current one, not the tensors'
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' is not there", hint="use --device cpu")
     elif device.type not in ("cpu", "mps"):

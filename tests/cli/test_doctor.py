@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 
 import pytest
@@ -127,14 +128,31 @@ def test_gpu_that_torch_cannot_use_is_slow(monkeypatch):
     assert "install the CUDA build of torch" in check.advice
 
 
-def test_kernels_on_a_gpu_without_triton_are_slow(monkeypatch):
-    real = diagnosis.importlib.util.find_spec
-    monkeypatch.setattr(
-        diagnosis.importlib.util,
-        "find_spec",
-        lambda name: None if name == "triton" else real(name),
+def test_kernels_on_a_gpu(fresh_dispatch):
+    real = importlib.util.find_spec
+    spec = real("json")
+    fresh_dispatch.setattr(
+        importlib.util, "find_spec", lambda name: spec if name == "triton" else real(name)
     )
+    found = {check.name: (check.value, check.status) for check in diagnosis.kernels("cuda")}
+    assert found["selective_scan"] == found["gemv"] == ("Triton kernel", "ok")
+    assert found["attention"] == ("own path for cuda", "ok")
+
+
+def test_kernels_that_are_turned_off_are_slow(fresh_dispatch):
+    fresh_dispatch.setenv("JAMBA_KERNELS", "reference")
     checks = list(diagnosis.kernels("cuda"))
-    assert {"selective_scan", "attention"} <= {check.name for check in checks}
-    assert all((check.value, check.status) == ("PyTorch", "slow") for check in checks)
+    assert {(check.value, check.status) for check in checks} == {("PyTorch", "slow")}
+
+
+def test_kernels_on_a_gpu_without_triton_are_slow(fresh_dispatch):
+    real = importlib.util.find_spec
+    fresh_dispatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "triton" else real(name)
+    )
+    checks = {check.name: check for check in diagnosis.kernels("cuda")}
+    assert checks["attention"].status == "ok"
+    for name in ("selective_scan", "causal_conv", "gemv"):
+        assert (checks[name].value, checks[name].status) == ("PyTorch", "slow")
+        assert checks[name].advice == "pip install triton"
     assert {check.status for check in diagnosis.kernels("cpu")} == {"ok"}

@@ -73,6 +73,19 @@ def test_matmul_and_grouped_matmul_with_ragged_rows(scheme, rows):
     assert_close(got.cpu().float(), grouped_matmul(x, own, ends).float(), torch.bfloat16)
 
 
+@pytest.mark.parametrize("scheme", ["none", *SCHEMES])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_experts_of_few_rows_are_never_brought_to_the_host(scheme, rows):
+    stack = randn(X, N, K, seed=1).cuda() if scheme == "none" else both(scheme, X, N, K)[1]
+    x, experts = randn(rows, K).cuda(), torch.arange(rows).cuda()
+    expert_gemv(x, stack, experts)  # compiles, which may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        expert_gemv(x, stack, experts)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_quantize_rows():
     x = randn(37, K)
     codes, scale = quantize_rows(x.cuda())

@@ -65,6 +65,9 @@ def test_grouped_products_take_each_group_to_its_expert(scheme):
     assert_close(grouped_matmul(x, stack, ends), wanted)
     if scheme != "fp8":  # what a GPU runs for these is PyTorch too
         assert_close(scaled.grouped_matmul(x, stack, ends), wanted)
+    plain = torch.einsum("sk,snk->sn", x, exact[owner])
+    for way in (scaled.grouped_matmul, grouped_matmul):  # weights in 16 bits are a stack too
+        assert_close(way(x, exact, ends), plain)
 
 
 @pytest.mark.parametrize("rows", [5, 16, 37])

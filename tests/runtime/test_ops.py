@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from quant.schemes import SCHEMES
 from runtime.ops import linear as linear_op
 from runtime.ops.attention import cpu as attention_cpu
 from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import FEW_ROWS, linear
 from runtime.ops.moe import BLOCK_ROWS, moe, route, swiglu
+from runtime.ops.moe.device import by_groups, by_rows
 from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import cpu, reference
 from tests.helpers import assert_close
@@ -149,6 +151,24 @@ def test_moe_is_the_weighted_sum_of_its_experts():
             gate, up = gate_up[expert, :f] @ tokens[i], gate_up[expert, f:] @ tokens[i]
             wanted[i] += weight * (down[expert] @ (gate * torch.sigmoid(gate) * up))
     assert_close(moe(tokens, router, gate_up, down, top_k), wanted)
+
+
+@pytest.mark.parametrize("scheme", ["none", "int8", "nf4"])
+@pytest.mark.parametrize("way", [by_rows, by_groups])
+def test_the_gpu_ways_of_a_mixture_are_the_mixture(way, scheme):
+    """Expert 1 is picked by none of the rows: a group may be empty."""
+    g = torch.Generator().manual_seed(8)
+    l, x, d, f, top_k = 33, 5, 64, 64, 2
+    tokens, router = torch.randn(l, d, generator=g), torch.randn(x, d, generator=g)
+    tokens[:, 0], router[1] = 1, 0
+    router[1, 0] = -100
+    gate_up, down = (torch.randn(*s, generator=g) / 8 for s in ((x, 2 * f, d), (x, d, f)))
+    if scheme != "none":
+        gate_up, down = (SCHEMES[scheme].quantize(weight) for weight in (gate_up, down))
+    weights, experts = route(tokens, router, top_k)
+    assert set(experts.flatten().tolist()) == {0, 2, 3, 4}
+    got = way(tokens, weights, experts, gate_up, down)
+    assert_close(got, moe(tokens, router, gate_up, down, top_k))
 
 
 def test_rms_norm_rounds_before_the_weight_as_the_family_does():

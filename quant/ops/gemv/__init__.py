@@ -19,7 +19,7 @@ def gemv(x: Tensor, w: QuantWeight) -> Tensor:
     return result
 
 
-def expert_gemv(x: Tensor, w: QuantWeight, experts: Tensor) -> Tensor:
+def expert_gemv(x: Tensor, w: QuantWeight | Tensor, experts: Tensor) -> Tensor:
     """Row s of x [s, k] by the weight experts[s] of the stack w [x, n, k] -> [s, n].
 
     experts [s] are integers on x's device, which are never brought to the host.

@@ -15,7 +15,7 @@ def gemv(x: Tensor, w: QuantWeight) -> Tensor:
     return functional.linear(x, dequantize(w, x.dtype))
 
 
-def expert_gemv(x: Tensor, w: QuantWeight, experts: Tensor) -> Tensor:
+def expert_gemv(x: Tensor, w: QuantWeight | Tensor, experts: Tensor) -> Tensor:
     """x [s, k], w [x, n, k], experts [s] -> [s, n]: row s by weight experts[s]."""
-    picked = dequantize(w[experts], x.dtype)  # [s, n, k]
+    picked = w[experts] if isinstance(w, Tensor) else dequantize(w[experts], x.dtype)  # [s, n, k]
     return torch.bmm(picked, x[..., None])[..., 0]

@@ -19,7 +19,7 @@ def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     return result
 
 
-def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
+def grouped_matmul(x: Tensor, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n]."""
     way = scaled if x.device.type == "cuda" else reference
     result: Tensor = way.grouped_matmul(x, w, ends)

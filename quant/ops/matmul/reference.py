@@ -14,8 +14,10 @@ from quant.ops.quantize_rows.reference import quantize_rows
 from quant.tensor import QuantWeight
 
 
-def matmul(x: Tensor, w: QuantWeight) -> Tensor:
+def matmul(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype."""
+    if isinstance(w, Tensor):
+        return functional.linear(x, w)
     if w.scheme != "fp8":
         return functional.linear(x, dequantize(w, x.dtype))
     codes, scale = quantize_rows(x)
@@ -23,7 +25,7 @@ def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     return y.mul_(scale[:, None]).mul_(w.scale).to(x.dtype)
 
 
-def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
+def grouped_matmul(x: Tensor, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n]."""
     out = x.new_empty(x.shape[0], w.shape[-2])
     start = 0

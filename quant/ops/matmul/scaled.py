@@ -55,13 +55,13 @@ def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     return y[:m].to(x.dtype)
 
 
-def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
+def grouped_matmul(x: Tensor, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n].
 
     fp8 needs no word from the device; the others bring `ends` to the host and dequantize one
     expert at a time into one scratch buffer.
     """
-    if _scales(w):
+    if isinstance(w, QuantWeight) and _scales(w):
         codes, scale = quantize_rows(x)
         y = torch._scaled_grouped_mm(
             codes,
@@ -74,12 +74,13 @@ def grouped_matmul(x: Tensor, w: QuantWeight, ends: Tensor) -> Tensor:
         )
         return y.to(x.dtype)
     n, k = w.shape[-2:]
-    scratch = x.new_empty(n, k)
+    scratch = None if isinstance(w, Tensor) else x.new_empty(n, k)
     out = x.new_empty(x.shape[0], n)
     start = 0
     for expert, end in enumerate(ends.tolist()):
         if end > start:
-            weight = dequantize(w[expert], x.dtype, scratch)
+            one = w[expert]
+            weight = one if isinstance(one, Tensor) else dequantize(one, x.dtype, scratch)
             torch.mm(x[start:end], weight.t(), out=out[start:end])
         start = end
     return out

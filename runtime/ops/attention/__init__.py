@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from runtime.ops.attention import cpu, reference
+from quant.ops.dispatch import implementation
 
 __all__ = ["attention"]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Picks the implementation by device; arguments and result as in `reference`."""
-    implementation = cpu.attention if q.device.type == "cpu" else reference.attention
-    return implementation(q, k, v)
+    out: Tensor = implementation(__name__, q.device).attention(q, k, v)
+    return out

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from quant.linear import FEW_ROWS
+from quant.ops import gemv
+from quant.ops.dispatch import KERNEL, choice
 from quant.tensor import QuantWeight
 from runtime.ops.linear import Weight, linear, widened
+from runtime.ops.moe.device import by_groups, by_rows
+from runtime.ops.silu_gate import silu_gate
 
 BLOCK_ROWS = 256
 """Rows a CPU takes through a feed-forward at once, so that what lies between stays in cache."""
@@ -40,8 +43,7 @@ def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None)
 
 
 def _swiglu(x: Tensor, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
-    gate, up = linear(x, gate_up, few=few).chunk(2, -1)
-    return linear(functional.silu(gate).mul_(up), down, few=few)
+    return linear(silu_gate(linear(x, gate_up, few=few)), down, few=few)
 
 
 def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) -> Tensor:
@@ -50,8 +52,12 @@ def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) ->
     x [l, d], router [x, d], gate_up [x, 2f, d], down [x, d, f] -> [l, d].
     """
     weights, experts = route(x, router, top_k)
-    out = torch.zeros_like(x)
     few = x.shape[0] <= FEW_ROWS  # by the chunk: what an expert computes must not depend on luck
+    if few and choice(gemv.__name__, x.device.type) == KERNEL:
+        return by_rows(x, weights, experts, gate_up, down)
+    if not few and x.device.type == "cuda":
+        return by_groups(x, weights, experts, gate_up, down)
+    out = torch.zeros_like(x)
     for expert in experts.unique().tolist():
         token, slot = torch.nonzero(experts == expert, as_tuple=True)
         y = swiglu(x[token], gate_up[expert], down[expert], few=few)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from quant.ops.dispatch import implementation
+
+__all__ = ["rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Normalizes the last dimension in fp32, rounds to x's dtype, then multiplies by weight.
-
-    x [..., d], weight [d] -> [..., d].  The order of rounding is Llama's and Jamba's.
-    """
-    if x.dtype == torch.float32:  # nothing is rounded in between: fewer, cheaper calls
-        square: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-        return (x * square.div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
-    y = x.float()
-    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True).add_(eps))
-    return y.to(x.dtype).mul_(weight)
+    """Picks the implementation by device; arguments and result as in `reference`."""
+    y: Tensor = implementation(__name__, x.device).rms_norm(x, weight, eps)
+    return y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from runtime.ops.selective_scan import cpu, reference
+from quant.ops.dispatch import implementation
 
 __all__ = ["selective_scan"]
 
@@ -21,5 +21,6 @@ def selective_scan(
     state: Tensor,
 ) -> Tensor:
     """Picks the implementation by device; arguments and result as in `reference`."""
-    scan = cpu.selective_scan if u.device.type == "cpu" else reference.selective_scan
-    return scan(u, dt, A, B, C, D, z, dt_bias, state)
+    way = implementation(__name__, u.device)
+    y: Tensor = way.selective_scan(u, dt, A, B, C, D, z, dt_bias, state)
+    return y

@@ -1,0 +1,79 @@
+"""The calls that are compiled for a GPU: every kernel at the shapes of a Jamba Mini.
+
+Weights are empty: nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from quant.ops.dequantize import kernel as dequantize
+from quant.ops.gemv import kernel as gemv
+from quant.ops.quantize_rows import kernel as quantize_rows
+from quant.schemes import SCHEMES
+from quant.tensor import QuantWeight
+from runtime.ops.causal_conv import kernel as causal_conv
+from runtime.ops.norm import kernel as norm
+from runtime.ops.selective_scan import kernel as selective_scan
+from runtime.ops.silu_gate import kernel as silu_gate
+
+D, E, F, N, W, X = 4096, 8192, 14336, 16, 4, 16
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """No memory is touched, so that it costs none."""
+    return torch.empty(*shape, dtype=dtype)
+
+
+def scan(l: int, dtype: torch.dtype = torch.bfloat16) -> None:
+    """u and z are halves of one projection, B and C slices of another."""
+    u, z = empty(l, 2 * E, dtype=dtype).chunk(2, -1)
+    B, C = empty(l, 2 * N, dtype=dtype).chunk(2, -1)
+    A, state = empty(2, N, E, dtype=torch.float32).unbind()
+    D, bias = empty(2, E, dtype=torch.float32).unbind()
+    selective_scan.selective_scan(u, empty(l, E, dtype=dtype), A, B, C, D, z, bias, state)
+
+
+def conv(l: int) -> None:
+    """x is half of a projection."""
+    x, _ = empty(l, 2 * E).chunk(2, -1)
+    causal_conv.causal_conv(x, empty(W - 1, E), empty(W, E), empty(E))
+
+
+def stack(scheme: str) -> QuantWeight:
+    """Two experts' gates and ups: what is compiled does not depend on how many there are."""
+    meta = SCHEMES[scheme].empty((2, 2 * F, D), torch.device("meta"))
+    return QuantWeight(
+        meta.scheme, torch.empty_like(meta.codes, device="cpu"),
+        torch.empty_like(meta.scale, device="cpu"),
+    )  # fmt: skip
+
+
+def experts(weight: QuantWeight | torch.Tensor) -> None:
+    """Two picked experts for one token."""
+    gemv.expert_gemv(empty(2, D), weight, empty(2, dtype=torch.int64))
+
+
+COMPILED: dict[str, Callable[[], object]] = {
+    "scan of a chunk": lambda: scan(500),
+    "scan of a token": lambda: scan(1),
+    "scan in fp32": lambda: scan(63, torch.float32),
+    "conv of a chunk": lambda: conv(500),
+    "conv of a token": lambda: conv(1),
+    "norm of a chunk": lambda: norm.rms_norm(empty(500, D), empty(D), 1e-6),
+    "norm of a token": lambda: norm.rms_norm(empty(1, D), empty(D), 1e-6),
+    "norm of B": lambda: norm.rms_norm(empty(500, 2 * N)[:, :N], empty(N), 1e-6),
+    "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
+    "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
+}
+for name in SCHEMES:
+    COMPILED |= {
+        f"gemv in {name}": lambda name=name: gemv.gemv(empty(1, D), stack(name)[0]),
+        f"gemv of experts in {name}": lambda name=name: experts(stack(name)),
+        f"dequantize {name}": lambda name=name: dequantize.dequantize(
+            stack(name)[0], torch.bfloat16
+        ),
+    }
+COMPILED["quantize rows"] = lambda: quantize_rows.quantize_rows(empty(500, D))

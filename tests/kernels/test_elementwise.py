@@ -1,0 +1,42 @@
+"""The kernels that only move bytes beside their references."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from runtime.ops.norm import kernel as norm_kernel
+from runtime.ops.norm import reference as norm_reference
+from runtime.ops.silu_gate import kernel as gate_kernel
+from runtime.ops.silu_gate import reference as gate_reference
+from tests.helpers import assert_close
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(shape[0]))
+
+
+@pytest.mark.parametrize("l", [1, 63, 500])
+@pytest.mark.parametrize("d", [16, 20, 576])
+def test_rms_norm_is_the_reference(l, d, device, dtype):
+    x = draw(l, 2 * d).to(device, dtype)[:, :d]  # rows are slices, as those of dt, B and C
+    weight = draw(d).to(device, dtype)
+    got = norm_kernel.rms_norm(x, weight, 1e-6)
+    assert got.dtype == dtype
+    assert_close(got.float(), norm_reference.rms_norm(x, weight, 1e-6).float(), dtype)
+
+
+def test_rms_norm_of_a_row_of_zeros(device):
+    x = torch.zeros(3, 16, device=device)
+    assert not norm_kernel.rms_norm(x, draw(16).to(device), 1e-6).any()
+
+
+@pytest.mark.parametrize("l", [1, 63, 500])
+@pytest.mark.parametrize("f", [24, 1500])
+def test_gate_is_the_reference(l, f, device, dtype):
+    x = draw(l, 2 * f).to(device, dtype)
+    got = gate_kernel.silu_gate(x)
+    assert got.dtype == dtype
+    assert_close(got.float(), gate_reference.silu_gate(x).float(), dtype)
