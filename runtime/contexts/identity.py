@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from quant.ops.dispatch import choice
 from runtime.contexts.records import Identity
 from runtime.devices import Precision
 from runtime.engine import Engine
@@ -41,14 +42,14 @@ def identify(engine: Engine) -> Identity:
     model, tokenizer = _hashes(engine.directory, _signature(engine.directory))
     return Identity(
         model=model,
-        scheme=f"{engine.scheme} of {_stored_scheme(engine.config.quantization)}",
-        numerics=numerics(engine.device, engine.precision),
+        scheme=_stored_scheme(engine.config.quantization) or engine.scheme,
+        numerics=f"{numerics(engine.device, engine.precision)}-{engine.scheme}",
         tokenizer=tokenizer,
     )
 
 
 def numerics(device: torch.device, precision: Precision) -> str:
-    """What decides the bits of a result: the version of the arithmetic, the device, the dtypes."""
+    """What decides the bits: the version of the arithmetic, the device, the dtypes, the kernels."""
     kind = device.type
     if kind == "cpu":
         kind += f"-{torch.backends.cpu.get_cpu_capability()}"
@@ -56,13 +57,14 @@ def numerics(device: torch.device, precision: Precision) -> str:
         kind += "-sm{}{}".format(*torch.cuda.get_device_capability(device))
     values = [getattr(precision, each.name) for each in fields(precision)]
     values.append(precision.products(device))
+    values.append(choice("runtime.ops.selective_scan", device.type))
     names = (str(value).removeprefix("torch.") for value in values)
     return "-".join((str(NUMERICS_VERSION), kind, *names))
 
 
-def _stored_scheme(quantization: Mapping[str, Any] | None) -> str:
+def _stored_scheme(quantization: Mapping[str, Any] | None) -> str | None:
     if quantization is None:
-        return "none"
+        return None
     return json.dumps(quantization, sort_keys=True, separators=(",", ":"))
 
 

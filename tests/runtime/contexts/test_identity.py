@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from runtime import devices
 from runtime.config import JambaConfig
 from runtime.contexts import identify
 from runtime.contexts.identity import model_hash, numerics, tokenizer_hash
@@ -90,17 +91,16 @@ def test_numerics_hold_every_field_of_the_precision():
     assert numerics(CPU, EXACT) != numerics(CPU, narrow)
     parts = numerics(CPU, narrow).split("-")
     assert parts[:2] == ["1", "cpu"]
-    assert parts[-len(fields(narrow)) :][:2] == ["float32", "bfloat16"]
+    assert parts[3:5] == ["float32", "bfloat16"]
+    assert len(parts) == 3 + len(fields(narrow)) + 2
 
-    @dataclass(frozen=True)
-    class Wider:
-        activations: torch.dtype
-        weights: torch.dtype
-        more: torch.dtype
 
-    assert numerics(CPU, Wider(torch.float32, torch.float16, torch.bfloat16)).endswith(
-        "float32-float16-bfloat16"
-    )
+def test_numerics_tell_what_products_are_computed_in(monkeypatch):
+    narrow, seen = Precision(torch.float32, torch.float16), set()
+    for wide in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(devices, "wide_dtype", lambda wide=wide: wide)
+        seen.add(numerics(CPU, narrow))
+    assert len(seen) == 2
 
 
 def test_the_embedded_model_has_its_scheme():
@@ -111,7 +111,7 @@ def test_the_embedded_model_has_its_scheme():
     directory = resolve("nano")
     config = JambaConfig.from_json(directory)
     engine = SimpleNamespace(
-        directory=directory, config=config, device=CPU, precision=Precision(*2 * [torch.float32])
+        directory=directory, config=config, device=CPU, precision=EXACT, scheme="none"
     )
     assert '"scheme":"nf4"' in identify(engine).scheme
 
