@@ -7,10 +7,12 @@ can take seconds.  So a thread is told of the signal too: when the clean stop ha
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,17 +31,28 @@ class Terminated(BaseException):
 class Watch:
     """What has arrived: the exit code of the first signal, None before one.
 
-    `told` says that the user was told of the stop.
+    `told` says that the user was told of the stop; `stayed_at` when a Ctrl-C last came that was
+    meant for what was being done only.
     """
 
     code: int | None = None
     told: bool = False
     staying: bool = False
+    stayed_at: float = -math.inf
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.staying:
+        if self.staying:
+            self.stayed_at = time.monotonic()
+        else:
             self.code = self.code or INTERRUPTED
         raise KeyboardInterrupt
+
+    def stays(self, arrived: float) -> bool:
+        """Whether a Ctrl-C of that time is not to end the process.
+
+        The handler may have run, and what it interrupted be left, before the thread looks.
+        """
+        return self.staying or self.stayed_at >= arrived - GRACE_S
 
     def _terminate(self, _number: int, _frame: FrameType | None) -> None:
         self.code = self.code or TERMINATED
@@ -123,9 +136,12 @@ def _watch(
     try:
         while data := os.read(read_end, 1):
             code = codes.get(signal.Signals(data[0]))
-            if code is None or (code == INTERRUPTED and watch.staying):
+            arrived = time.monotonic()
+            if code is None or (code == INTERRUPTED and watch.stays(arrived)):
                 continue
             again, _, _ = select.select([read_end], [], [], GRACE_S)
+            if code == INTERRUPTED and watch.stays(arrived):
+                continue
             if done.is_set() or (again and not os.read(read_end, 1)):
                 return
             before_exit(code, watch.told)

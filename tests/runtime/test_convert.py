@@ -261,6 +261,7 @@ def test_a_conversion_holds_a_few_tensors_and_no_model(tmp_path):
     )  # fmt: skip
     peak = int(run.stdout)
     written = sum(file.stat().st_size for file in (tmp_path / "to").glob("*.safetensors"))
-    # The mapped files count as resident until the system takes them back.
-    assert peak < written + 8 * largest
+    # The mapped files count as resident until the system takes them back, and so does the code of
+    # libraries that runs here first: 96 to 116 MB were seen, 77 of them written.
+    assert peak < written + 12 * largest
     assert peak < size / 2
