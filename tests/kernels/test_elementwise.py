@@ -7,6 +7,8 @@ import torch
 
 pytest.importorskip("triton")
 
+from runtime.ops.attention_merge import kernel as merge_kernel
+from runtime.ops.attention_merge import reference as merge_reference
 from runtime.ops.norm import kernel as norm_kernel
 from runtime.ops.norm import reference as norm_reference
 from runtime.ops.silu_gate import kernel as gate_kernel
@@ -40,3 +42,16 @@ def test_gate_is_the_reference(l, f, device, dtype):
     got = gate_kernel.silu_gate(x)
     assert got.dtype == dtype
     assert_close(got.float(), gate_reference.silu_gate(x).float(), dtype)
+
+
+@pytest.mark.parametrize("l", [1, 63])
+@pytest.mark.parametrize(("h", "p"), [(4, 16), (6, 24)])
+def test_merge_is_the_reference(l, h, p, device, dtype):
+    """One of the two holds its heads one after the other, as PyTorch's kernels may return them."""
+    out, other = draw(l, h, p).to(device, dtype), draw(h, l, p).to(device, dtype).transpose(0, 1)
+    lse, other_lse = (3 * draw(h + i, l)[:h].to(device) for i in (0, 1))
+    wanted, wanted_lse = out.clone(), lse.clone()
+    merge_reference.merge_(wanted, wanted_lse, other, other_lse)
+    merge_kernel.merge_(out, lse, other, other_lse)
+    assert_close(out.float(), wanted.float(), dtype)
+    assert_close(lse, wanted_lse)

@@ -37,8 +37,7 @@ def _exp2(x, FAST: tl.constexpr):
     """2 ** x."""
     if FAST:
         return libdevice.exp2(x)
-    else:
-        return tl.exp2(x)
+    return tl.exp2(x)
 
 
 @triton.jit
@@ -59,8 +58,7 @@ def _silu(x, FAST: tl.constexpr):
     below = 1.0 + _exp2(-x * LOG2E, FAST)
     if FAST:
         return libdevice.fast_dividef(x, below)
-    else:
-        return x / below
+    return x / below
 
 
 @triton.jit
