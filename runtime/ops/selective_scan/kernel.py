@@ -44,10 +44,7 @@ def _exp2(x, FAST: tl.constexpr):
 def _softplus(x, FAST: tl.constexpr):
     """log(1 + exp(x)) in fp32; where exp(x) is small by its series, which stays exact."""
     y = _exp2(-tl.abs(x) * LOG2E, FAST)
-    if FAST:
-        above = libdevice.fast_log2f(1.0 + y) * LN2
-    else:
-        above = tl.log2(1.0 + y) * LN2
+    above = (libdevice.fast_log2f(1.0 + y) if FAST else tl.log2(1.0 + y)) * LN2
     series = y * (1.0 - y * (0.5 - y * (1.0 / 3.0)))
     return tl.maximum(x, 0.0) + tl.where(y < 0.015625, series, above)
 
