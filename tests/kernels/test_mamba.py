@@ -13,6 +13,7 @@ from runtime.ops.selective_scan import kernel as scan_kernel
 from runtime.ops.selective_scan import mamba_ssm
 from runtime.ops.selective_scan import reference as scan_reference
 from tests.helpers import assert_close
+from tests.kernels.conftest import HERE
 
 LENGTHS = [1, 63, 500]
 
@@ -70,6 +71,7 @@ def test_scan_of_steps_that_are_almost_none(device):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not HERE, reason="no CUDA device")
 @pytest.mark.parametrize("l", [63, 500, 5000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_scan_is_that_of_mamba_ssm(l, dtype):
