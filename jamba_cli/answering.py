@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from jamba_cli.contexts.saving import Saving
 from jamba_cli.evidence import AnswerChecker, Evidence, Reference
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
 from jamba_cli.quotable import answer_form
 from jamba_cli.reader import Reader
-from jamba_cli.saving import Saving
 from jamba_cli.sources.document import Document, Part
 from jamba_cli.windows import Plan, plan
 from runtime.quoting import QuoteGuide

@@ -40,7 +40,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 def complete_context(incomplete: str) -> list[str]:
     """The names of saved contexts that begin so, for the shell."""
-    from jamba_cli.saving import open_store
+    from jamba_cli.contexts.saving import open_store
     from jamba_cli.settings import load_settings
 
     names = [f"@{named.name}" for named in open_store(load_settings()).names()]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jamba_cli.dialogue import Layout, Turn, choose_layout, conversation
+from jamba_cli.chat.dialogue import Layout, Turn, choose_layout, conversation
 from jamba_cli.prompts import prefix
 from jamba_cli.sources.document import Document
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jamba_cli.contexts.opening import Opened
+from jamba_cli.contexts.saving import Account, Saving
 from jamba_cli.evidence import Evidence, summarize_check
 from jamba_cli.human import format_seconds
-from jamba_cli.opening import Opened
 from jamba_cli.output import Output
 from jamba_cli.plain_text import PlainText
 from jamba_cli.reader import Reader
-from jamba_cli.saving import Account, Saving
 from jamba_cli.session import Session
 from jamba_cli.sources.document import Document
 from jamba_cli.windows import Plan, plan

@@ -57,7 +57,8 @@ def ask(
     Every reference in the answer is checked: a tick means that the quote stands there word for
     word.
     """
-    from jamba_cli import opening, reading, session, tasks
+    from jamba_cli import reading, session, tasks
+    from jamba_cli.contexts import opening
     from jamba_cli.task_run import run_task
     from jamba_cli.windows import ANSWER_TOKENS
 

@@ -38,7 +38,9 @@ def chat(
     The document is read once.  Questions come from the keyboard, or from a pipe, one a line; /help
     lists what else can be typed.  Answers are checked as those of ask.
     """
-    from jamba_cli import chatting, opening, reading, session, tasks
+    from jamba_cli import reading, session, tasks
+    from jamba_cli.chat import chatting
+    from jamba_cli.contexts import opening
     from jamba_cli.windows import ANSWER_TOKENS
 
     with session.start(

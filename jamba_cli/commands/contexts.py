@@ -45,19 +45,21 @@ def contexts(
 @app.command("list")
 def list_contexts(json: options.Json = False, no_color: options.NoColor = False) -> None:
     """List the contexts, the one used last first."""
-    from jamba_cli import session, show_contexts
+    from jamba_cli import session
+    from jamba_cli.contexts import show
 
     with session.start(json=json, no_color=no_color) as run:
-        show_contexts.show_list(run)
+        show.show_list(run)
 
 
 @app.command()
 def show(ref: Ref, json: options.Json = False, no_color: options.NoColor = False) -> None:
     """Show where a context comes from, what it holds, and where reading can go on."""
-    from jamba_cli import session, show_contexts
+    from jamba_cli import session
+    from jamba_cli.contexts import show
 
     with session.start(json=json, no_color=no_color) as run:
-        show_contexts.show_one(ref, run)
+        show.show_one(ref, run)
 
 
 @app.command("rm")
@@ -68,19 +70,21 @@ def remove(
     quiet: options.Quiet = False,
 ) -> None:
     """Remove contexts; says what that freed."""
-    from jamba_cli import remove_contexts, session
+    from jamba_cli import session
+    from jamba_cli.contexts import remove
 
     with session.start(json=json, quiet=quiet) as run:
-        remove_contexts.remove(refs or [], run, everything=everything)
+        remove.remove(refs or [], run, everything=everything)
 
 
 @app.command()
 def gc(json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Remove leftovers, broken contexts, and the longest unused ones over the quota."""
-    from jamba_cli import remove_contexts, session
+    from jamba_cli import session
+    from jamba_cli.contexts import remove
 
     with session.start(json=json, quiet=quiet) as run:
-        remove_contexts.collect(run)
+        remove.collect(run)
 
 
 @app.command()
@@ -91,16 +95,18 @@ def verify(
 
     Exits with 1 if one is damaged.
     """
-    from jamba_cli import session, show_contexts
+    from jamba_cli import session
+    from jamba_cli.contexts import show
 
     with session.start(json=json, no_color=no_color) as run:
-        show_contexts.verify(refs or [], run)
+        show.verify(refs or [], run)
 
 
 @app.command()
 def path(json: options.Json = False) -> None:
     """Print the folder that the contexts lie in."""
-    from jamba_cli import session, show_contexts
+    from jamba_cli import session
+    from jamba_cli.contexts import show
 
     with session.start(json=json) as run:
-        show_contexts.show_path(run)
+        show.show_path(run)

@@ -57,7 +57,8 @@ def ingest(
     A later ask, summarize or chat on the same text picks it up by itself, or by @NAME without the
     sources.  Interrupted, it keeps what it has: the same command goes on from there.
     """
-    from jamba_cli import ingesting, opening, reading, session
+    from jamba_cli import reading, session
+    from jamba_cli.contexts import ingesting, opening
 
     with session.start(
         json=json,

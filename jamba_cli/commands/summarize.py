@@ -83,7 +83,8 @@ def summarize(
     Every reference in the summary is checked: a tick means that the quote stands there word for
     word.
     """
-    from jamba_cli import opening, reading, session, tasks
+    from jamba_cli import reading, session, tasks
+    from jamba_cli.contexts import opening
     from jamba_cli.task_run import run_task
 
     words = tasks.parse_length(length)

@@ -46,11 +46,14 @@ def read(root: Path, name: str) -> Named:
         known = [each.name for each in read_all(root)]
         close = get_close_matches(name, known, n=1)
         guess = f"did you mean @{close[0]}? " if close else ""
-        listed = ", ".join(f"@{each}" for each in known[:10]) or "none"
+        listed = ", ".join(f"@{each}" for each in known[:10])
         more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-        raise JambaError(
-            f"no saved context is named '{name}'", hint=f"{guess}names: {listed}{more}"
-        ) from None
+        hint = (
+            f"{guess}names: {listed}{more}"
+            if known
+            else (f"none has a name yet: `jamba ingest SRC --name {name}` gives one")
+        )
+        raise JambaError(f"no saved context is named '{name}'", hint=hint) from None
     except (DamagedError, OSError) as error:
         raise JambaError(
             f"the name '{name}' is damaged: {error}",

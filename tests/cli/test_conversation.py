@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from jamba_cli.answering import Answerer
-from jamba_cli.conversation import Conversation, check_fit
-from jamba_cli.dialogue import Turn
+from jamba_cli.chat.conversation import Conversation, check_fit
+from jamba_cli.chat.dialogue import Turn
+from jamba_cli.contexts.saving import Saving
 from jamba_cli.output import Output
 from jamba_cli.progress import NullReporter
 from jamba_cli.prompts import question_task
 from jamba_cli.reader import Reader
-from jamba_cli.saving import Saving
 from jamba_cli.settings import Settings
 from jamba_cli.sources.document import Document, Part
 from runtime.engine import Engine, Token
@@ -239,7 +239,7 @@ def test_an_answer_stopped_in_its_first_thought_is_no_turn(begin):
 
 
 def test_a_longer_conversation_gets_a_larger_cache(begin, monkeypatch):
-    monkeypatch.setattr("jamba_cli.conversation.GROWTH_TOKENS", 300)
+    monkeypatch.setattr("jamba_cli.chat.conversation.GROWTH_TOKENS", 300)
     chat, engine, reader = begin("prose", "One.", "Two.", "Three.")
     before = chat._cache.max_tokens
     chat.ask("which?", silent)
@@ -271,7 +271,7 @@ def test_a_document_that_leaves_no_room_is_refused_with_the_numbers():
 
 
 def test_old_points_are_given_up(begin, monkeypatch):
-    monkeypatch.setattr("jamba_cli.conversation.MOST_POINTS", 4)
+    monkeypatch.setattr("jamba_cli.chat.conversation.MOST_POINTS", 4)
     chat, engine, _ = begin("prose", *["Yes."] * 6)
     for number in range(6):
         chat.ask(f"{number}?", silent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jamba_cli.dialogue import Turn, choose_layout, conversation
+from jamba_cli.chat.dialogue import Turn, choose_layout, conversation
 from jamba_cli.prompts import prefix, question_task, summary_task
 from jamba_cli.reader import Reader
 from jamba_cli.sources.document import Document, Part

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jamba_cli.contexts.opening import find_saved
+from jamba_cli.contexts.saving import open_store
 from jamba_cli.human import format_age, format_bytes
-from jamba_cli.opening import find_saved
 from jamba_cli.output import Output
-from jamba_cli.saving import open_store
 from jamba_cli.session import Session
 from jamba_cli.settings import contexts_path
 from jamba_cli.sources.names import plural

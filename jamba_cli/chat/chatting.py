@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jamba_cli.line_input import Lines, history, history_path
-from jamba_cli.opening import Opened
+from jamba_cli.chat.line_input import Lines, history, history_path
+from jamba_cli.contexts.opening import Opened
+from jamba_cli.contexts.saving import Saving
 from jamba_cli.progress import NullReporter
-from jamba_cli.saving import Saving
 from jamba_cli.sources.names import plural
 from jamba_cli.task_run import NANO, load_engine
 from runtime.errors import UsageError
@@ -32,7 +32,7 @@ def chat(opened: Opened, params: SamplingParams) -> None:
     run, reader = opened.run, opened.reader
     output = run.output
     document = opened.read()
-    from jamba_cli.conversation import Conversation, check_fit
+    from jamba_cli.chat.conversation import Conversation, check_fit
 
     context = run.settings.context or reader.config.max_context
     run.reporter.phase("tokenize", None, "tokens")
@@ -46,7 +46,7 @@ def chat(opened: Opened, params: SamplingParams) -> None:
         output.note(NANO)
     engine = load_engine(reader, run, context)
     from jamba_cli.answering import Answerer
-    from jamba_cli.repl import Repl
+    from jamba_cli.chat.repl import Repl
 
     answerer = Answerer(
         engine, reader, run.reporter, params, chunk_tokens=run.settings.chunk_tokens

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jamba_cli.contexts.opening import Opened, context_name, find_saved, kept_settings
+from jamba_cli.contexts.origin import Origin
+from jamba_cli.contexts.saving import Saving, open_store
 from jamba_cli.human import format_bytes, format_seconds
-from jamba_cli.opening import Opened, context_name, find_saved, kept_settings
-from jamba_cli.origin import Origin
 from jamba_cli.output import Output
 from jamba_cli.passwords import password_source
 from jamba_cli.reader import Reader
 from jamba_cli.reading import read_document
-from jamba_cli.saving import Saving, open_store
 from jamba_cli.session import Session
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.names import plural

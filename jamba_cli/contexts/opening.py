@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jamba_cli.origin import Origin
+from jamba_cli.contexts.origin import Origin
+from jamba_cli.contexts.saving import DOCUMENT, open_store
 from jamba_cli.reader import Reader
 from jamba_cli.reading import read_document
-from jamba_cli.saving import DOCUMENT, open_store
 from jamba_cli.session import Session
 from jamba_cli.settings import Settings
 from jamba_cli.sources.document import Document

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jamba_cli.answering import Answer, Answerer, Show, Usage
-from jamba_cli.dialogue import Turn
+from jamba_cli.chat.dialogue import Turn
+from jamba_cli.contexts.saving import Saving
 from jamba_cli.evidence import Evidence
 from jamba_cli.prompts import question_task
-from jamba_cli.saving import Saving
 from jamba_cli.sources.document import Document
 from runtime.errors import BudgetError, UsageError
 from runtime.thinking import CLOSE, OPEN, strip_thinking

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jamba_cli.contexts.opening import find_saved
+from jamba_cli.contexts.saving import open_store
 from jamba_cli.human import format_bytes
-from jamba_cli.opening import find_saved
-from jamba_cli.saving import open_store
 from jamba_cli.session import Session
 from jamba_cli.sources.names import plural
 from runtime.errors import JambaError, UsageError

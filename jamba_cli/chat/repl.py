@@ -6,10 +6,10 @@ from collections import Counter
 
 from jamba_cli import interrupts
 from jamba_cli.answering import Answer
-from jamba_cli.conversation import Conversation
+from jamba_cli.chat.conversation import Conversation
+from jamba_cli.chat.line_input import Lines
 from jamba_cli.evidence import summarize_check
 from jamba_cli.human import format_seconds
-from jamba_cli.line_input import Lines
 from jamba_cli.output import Output
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.names import plural

@@ -1,0 +1,1 @@
+"""The conversation of `jamba chat`."""

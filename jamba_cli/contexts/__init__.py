@@ -1,0 +1,1 @@
+"""Saved contexts as the commands use them: opened, kept, listed, removed."""
