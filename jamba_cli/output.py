@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import select
 import sys
 import traceback
@@ -87,6 +88,16 @@ class Output:
     def streams_to_terminal(self) -> bool:
         """Whether the answer appears on the user's terminal while it is made."""
         return self.stdout_is_tty and self._file is None and not self.json
+
+    @cached_property
+    def streams_meet(self) -> bool:
+        """Whether both streams appear in one place: on a terminal, or in one file or pipe."""
+        if self.stdout_is_tty or self.stderr_is_tty:
+            return self.stdout_is_tty and self.stderr_is_tty
+        try:
+            return os.path.sameopenfile(self.stdout.fileno(), self.stderr.fileno())
+        except (OSError, ValueError):  # no files at all, or closed
+            return False
 
     @cached_property
     def err_console(self) -> Console:
@@ -200,7 +211,7 @@ class Output:
     def _say(self, label: str, text: str, style: str) -> None:
         # A second line is indented, so that no message can pass for another.
         text = "\n  ".join(visible(line) for line in text.split("\n"))
-        if self.stdout_is_tty and self.stderr_is_tty and not self._at_line_start:
+        if self._file is None and not self._at_line_start and self.streams_meet:
             self._write("\n")
         painted, plain = (label, text) if label else (text, "")
         if self.live is not None:

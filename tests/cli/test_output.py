@@ -288,3 +288,19 @@ def test_device_is_written_not_replaced(tmp_path):
 def test_ascii_only_stdout_does_not_fail(jamba):
     done = jamba("models", PYTHONIOENCODING="ascii:strict")
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_note_in_the_answers_own_file_begins_a_line(tmp_path, together):
+    """`jamba ask ... > file 2>&1`: both streams are one open file."""
+    first, second = tmp_path / "out", tmp_path / "err"
+    with (
+        first.open("w") as stdout,
+        second.open("w") as other,
+        os.fdopen(os.dup((stdout if together else other).fileno()), "w") as stderr,
+    ):
+        output = Output(stdout=stdout, stderr=stderr)
+        output.answer("a piece")
+        output.note("a note")
+        output.answer("of it")
+    assert first.read_text() == ("a piece\na note\nof it" if together else "a pieceof it")
