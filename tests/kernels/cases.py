@@ -15,6 +15,7 @@ from quant.ops.quantize_rows import kernel as quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
 from runtime.ops.causal_conv import kernel as causal_conv
+from runtime.ops.combine import kernel as combine
 from runtime.ops.norm import kernel as norm
 from runtime.ops.selective_scan import kernel as selective_scan
 from runtime.ops.silu_gate import kernel as silu_gate
@@ -65,7 +66,12 @@ COMPILED: dict[str, Callable[[], object]] = {
     "norm of a chunk": lambda: norm.rms_norm(empty(500, D), empty(D), 1e-6),
     "norm of a token": lambda: norm.rms_norm(empty(1, D), empty(D), 1e-6),
     "norm of B": lambda: norm.rms_norm(empty(500, 2 * N)[:, :N], empty(N), 1e-6),
+    "norm to codes": lambda: norm.rms_norm_rows(empty(500, D), empty(D), 1e-6),
     "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
+    "gate to codes": lambda: silu_gate.silu_gate_rows(empty(500, 2 * F)),
+    "combine": lambda: combine.combine(
+        empty(1000, D), empty(500, 2), empty(500, 2, dtype=torch.int64)
+    ),
     "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
 }
 for name in SCHEMES:
@@ -76,4 +82,12 @@ for name in SCHEMES:
             stack(name)[0], torch.bfloat16
         ),
     }
-COMPILED["quantize rows"] = lambda: quantize_rows.quantize_rows(empty(500, D))
+COMPILED |= {
+    "quantize rows": lambda: quantize_rows.quantize_rows(empty(500, D)),
+    "quantize the longest rows": lambda: quantize_rows.quantize_rows(
+        empty(500, quantize_rows.LONGEST)
+    ),
+    "gate to the longest codes": lambda: silu_gate.silu_gate_rows(
+        empty(500, 2 * quantize_rows.LONGEST)
+    ),
+}

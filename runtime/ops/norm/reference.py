@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from quant.ops.quantize_rows.reference import quantize_rows
+from quant.tensor import QuantRows
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Normalizes the last dimension in fp32, rounds to x's dtype, then multiplies by weight.
@@ -17,3 +20,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     y = x.float()
     y = y * torch.rsqrt(y.square().mean(-1, keepdim=True).add_(eps))
     return y.to(x.dtype).mul_(weight)
+
+
+def rms_norm_rows(x: Tensor, weight: Tensor, eps: float) -> QuantRows:
+    """The same, rounded to x's dtype and then to e4m3 by rows; x [l, d]."""
+    return quantize_rows(rms_norm(x, weight, eps))
