@@ -24,7 +24,7 @@ from runtime.ops.attention import attention
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import linear
 from runtime.ops.moe import moe, swiglu
-from runtime.ops.norm import rms_norm
+from runtime.ops.norm import add_rms_norm, rms_norm
 from runtime.ops.selective_scan import selective_scan
 
 Logits = Literal["none", "last", "all"]
@@ -64,6 +64,10 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., width] -> the same shape."""
         return rms_norm(x, self.weight, self.eps)
+
+    def of_sum(self, x: Tensor, add: Tensor, shares: Tensor | None = None) -> Tensor:
+        """x += add, in place, and the norm of that; arguments as in `add_rms_norm`."""
+        return add_rms_norm(x, add, self.weight, self.eps, shares)
 
 
 class MambaMixer(nn.Module):
@@ -168,9 +172,9 @@ class Layer(nn.Module):
         self.feed_forward = (MoE if kind.feed_forward == "moe" else MLP)(config)
 
     def forward(self, x: Tensor, state: AttentionState | MambaState) -> Tensor:
-        """x [l, d] -> [l, d]; the state moves on by l tokens."""
-        x = x + self.mixer(self.input_layernorm(x), state)
-        return x.add_(self.feed_forward(self.pre_ff_layernorm(x)))
+        """x [l, d], changed in place -> [l, d]; the state moves on by l tokens."""
+        y = self.pre_ff_layernorm.of_sum(x, self.mixer(self.input_layernorm(x), state))
+        return x.add_(self.feed_forward(y))
 
 
 class JambaModel(nn.Module):

@@ -65,6 +65,10 @@ COMPILED: dict[str, Callable[[], object]] = {
     "norm of a chunk": lambda: norm.rms_norm(empty(500, D), empty(D), 1e-6),
     "norm of a token": lambda: norm.rms_norm(empty(1, D), empty(D), 1e-6),
     "norm of B": lambda: norm.rms_norm(empty(500, 2 * N)[:, :N], empty(N), 1e-6),
+    "norm of a sum": lambda: norm.add_rms_norm(empty(500, D), empty(500, D), empty(D), 1e-6),
+    "norm of a sum of experts": lambda: norm.add_rms_norm(
+        empty(1, D), empty(1, 2, D), empty(D), 1e-6, empty(1, 2)
+    ),
     "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
     "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
 }

@@ -30,6 +30,22 @@ def test_rms_norm_is_the_reference(l, d, device, dtype):
     assert_close(got.float(), norm_reference.rms_norm(x, weight, 1e-6).float(), dtype)
 
 
+@pytest.mark.parametrize("l", [1, 63, 500])
+@pytest.mark.parametrize("s", [0, 1, 2, 3])
+def test_norm_of_a_sum_leaves_the_sum_and_gives_its_norm(l, s, device, dtype):
+    d = 100
+    x = draw(l, 2 * d).to(device, dtype)[:, :d]
+    add = draw(l + 1, max(s, 1) * d)[1:].view(l, *([s] if s else []), d).to(device, dtype)
+    shares = draw(l + 2, s)[2:].abs().to(device, dtype) if s else None
+    weight = draw(d).to(device, dtype)
+    own = x.clone()
+    got = norm_kernel.add_rms_norm(own, add, weight, 1e-6, shares)
+    wanted = norm_reference.add_rms_norm(x, add, weight, 1e-6, shares)
+    assert got.dtype == dtype
+    assert_close(own.float(), x.float(), dtype)
+    assert_close(got.float(), wanted.float(), dtype)
+
+
 def test_rms_norm_of_a_row_of_zeros(device):
     x = torch.zeros(3, 16, device=device)
     assert not norm_kernel.rms_norm(x, draw(16).to(device), 1e-6).any()

@@ -8,6 +8,7 @@ from torch import Tensor
 from quant.ops.gemv import expert_gemv
 from quant.ops.matmul import grouped_matmul
 from runtime.ops.linear import Weight
+from runtime.ops.norm.reference import weighted_sum
 from runtime.ops.silu_gate import silu_gate
 
 
@@ -20,7 +21,7 @@ def by_rows(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: 
     picked = experts.reshape(l * top_k)
     rows = x[:, None].expand(-1, top_k, -1).reshape(l * top_k, -1)
     y = expert_gemv(silu_gate(expert_gemv(rows, gate_up, picked)), down, picked)
-    return _combined(y.view(l, top_k, -1), weights)
+    return weighted_sum(y.view(l, top_k, -1), weights)
 
 
 def by_groups(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: Weight) -> Tensor:
@@ -34,14 +35,4 @@ def by_groups(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down
     ends = torch.searchsorted(picked, torch.arange(count, device=x.device), right=True)
     y = grouped_matmul(x[order // top_k], gate_up, ends)
     y = grouped_matmul(silu_gate(y), down, ends)
-    return _combined(y[order.argsort()].view(l, top_k, -1), weights)
-
-
-def _combined(y: Tensor, weights: Tensor) -> Tensor:
-    """y [l, top_k, d], weights [l, top_k] -> [l, d], summed in fp32 and in the order of top_k."""
-    shares = weights.float()[..., None].unbind(1)
-    first, *rest = zip(y.unbind(1), shares, strict=True)
-    out = first[0].float() * first[1]
-    for part, share in rest:
-        out += part * share
-    return out.to(y.dtype)
+    return weighted_sum(y[order.argsort()].view(l, top_k, -1), weights)

@@ -1,4 +1,4 @@
-"""RMS normalization."""
+"""RMS normalization, alone or of a sum."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from torch import Tensor
 
 from quant.ops.dispatch import implementation
 
-__all__ = ["rms_norm"]
+__all__ = ["add_rms_norm", "rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Picks the implementation by device; arguments and result as in `reference`."""
     y: Tensor = implementation(__name__, x.device).rms_norm(x, weight, eps)
+    return y
+
+
+def add_rms_norm(
+    x: Tensor, add: Tensor, weight: Tensor, eps: float, shares: Tensor | None = None
+) -> Tensor:
+    """Picks the implementation by device; arguments and result as in `reference`."""
+    y: Tensor = implementation(__name__, x.device).add_rms_norm(x, add, weight, eps, shares)
     return y

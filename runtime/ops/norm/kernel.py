@@ -1,4 +1,4 @@
-"""RMS normalization on a GPU: each row is read once."""
+"""RMS normalization on a GPU, alone or with the addition before it: each row is read once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,32 @@ TILE = 4096
 
 @triton.jit
 def rms_norm_kernel(
-    x_ptr, weight_ptr, y_ptr, rows, d, x_stride, eps,
-    BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    x_ptr, add_ptr, shares_ptr, weight_ptr, y_ptr, rows, d, x_stride, eps,
+    ADD: tl.constexpr, SHARES: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_ROWS whole rows."""
+    """One program: BLOCK_ROWS whole rows; with ADD, x += add first.
+
+    SHARES is how many rows of add are weighted and summed for one of x; 0 for one as it is.
+    """
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
     column = tl.arange(0, BLOCK_D)[None]
     mask = (row < rows) & (column < d)
-    x = tl.load(x_ptr + row * x_stride + column, mask=mask, other=0.0).to(tl.float32)
+    place = x_ptr + row * x_stride + column
+    x = tl.load(place, mask=mask, other=0.0).to(tl.float32)
+    if ADD:
+        if SHARES == 0:
+            add = tl.load(add_ptr + row * d + column, mask=mask, other=0.0).to(tl.float32)
+        else:
+            add = tl.zeros([BLOCK_ROWS, BLOCK_D], tl.float32)
+            for s in tl.static_range(SHARES):
+                at = row * SHARES + s
+                share = tl.load(shares_ptr + at, mask=row < rows, other=0.0).to(tl.float32)
+                part = tl.load(add_ptr + at * d + column, mask=mask, other=0.0)
+                add += part.to(tl.float32) * share
+            add = add.to(x_ptr.dtype.element_ty).to(tl.float32)
+        rounded = (x + add).to(x_ptr.dtype.element_ty)
+        tl.store(place, rounded, mask=mask)
+        x = rounded.to(tl.float32)  # the norm is of what was stored, as without the fusion
     mean = tl.sum(x * x, 1) / d
     y = (x * tl.rsqrt(mean + eps)[:, None]).to(y_ptr.dtype.element_ty)
     weight = tl.load(weight_ptr + column, mask=column < d, other=0.0).to(tl.float32)
@@ -30,11 +48,28 @@ def rms_norm_kernel(
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """As in `reference`, for x [l, d]; its rows may be slices of wider ones."""
+    return _launch(x, None, weight, eps, None)
+
+
+def add_rms_norm(
+    x: Tensor, add: Tensor, weight: Tensor, eps: float, shares: Tensor | None = None
+) -> Tensor:
+    """As in `reference`, in one pass over memory; rows of x may be slices of wider ones."""
+    return _launch(x, add.contiguous(), weight, eps, shares)
+
+
+def _launch(
+    x: Tensor, add: Tensor | None, weight: Tensor, eps: float, shares: Tensor | None
+) -> Tensor:
     rows, d = x.shape
     y = torch.empty(rows, d, dtype=x.dtype, device=x.device)
     block_d = triton.next_power_of_2(d)
     block_rows = min(max(1, TILE // block_d), triton.next_power_of_2(rows))
     rms_norm_kernel[(triton.cdiv(rows, block_rows),)](
-        x, weight, y, rows, d, x.stride(0), eps, BLOCK_ROWS=block_rows, BLOCK_D=block_d
-    )
+        x, add, shares, weight, y, rows, d, x.stride(0), eps,
+        ADD=add is not None,
+        SHARES=0 if shares is None else shares.shape[1],
+        BLOCK_ROWS=block_rows,
+        BLOCK_D=block_d,
+    )  # fmt: skip
     return y

@@ -17,3 +17,24 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     y = x.float()
     y = y * torch.rsqrt(y.square().mean(-1, keepdim=True).add_(eps))
     return y.to(x.dtype).mul_(weight)
+
+
+def add_rms_norm(
+    x: Tensor, add: Tensor, weight: Tensor, eps: float, shares: Tensor | None = None
+) -> Tensor:
+    """x += add, in place and rounded to x's dtype; then the norm of that.
+
+    x and add [l, d].  With shares [l, s], add is [l, s, d] and its weighted sum is added, itself
+    rounded to x's dtype first.
+    """
+    return rms_norm(x.add_(add if shares is None else weighted_sum(add, shares)), weight, eps)
+
+
+def weighted_sum(y: Tensor, weights: Tensor) -> Tensor:
+    """y [l, s, d], weights [l, s] -> [l, d], summed in fp32 and in the order of s."""
+    shares = weights.float()[..., None].unbind(1)
+    first, *rest = zip(y.unbind(1), shares, strict=True)
+    out = first[0].float() * first[1]
+    for part, share in rest:
+        out += part * share
+    return out.to(y.dtype)
