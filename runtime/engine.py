@@ -14,6 +14,7 @@ from torch import Tensor
 from runtime import memory
 from runtime.cache import HybridCache, Snapshot
 from runtime.config import JambaConfig
+from runtime.decode import Decoder
 from runtime.devices import Precision, pick_device
 from runtime.errors import BudgetError, UsageError
 from runtime.loading import Setup, Source, Wish, load, prepare
@@ -21,7 +22,7 @@ from runtime.model import JambaModel
 from runtime.models import resolve
 from runtime.plan import CHUNK_TOKENS, LEAST_CHUNK_TOKENS
 from runtime.quantization import ALWAYS_KEPT
-from runtime.sampling import Sampler, SamplingParams
+from runtime.sampling import Sampler, SamplingParams, Top
 from runtime.shapes import random_model
 from runtime.weights import OnBytes
 from runtime.workspace import workspace_bytes
@@ -73,6 +74,7 @@ class Engine:
             torch.set_flush_denormal(True)
         self.directory = directory
         self.setup = setup
+        self.decoder = Decoder(model, device)
 
     @classmethod
     def load(
@@ -201,10 +203,11 @@ class Engine:
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
         look = _LookAhead(self, cache)
         generated: list[int] = []
+        top: Top | None = None
         while len(generated) < params.max_tokens:
             if guide is not None:
-                logits = guide(generated, logits, look)
-            token = sampler.sample(logits)
+                logits, top = guide(generated, logits, look), None
+            token = sampler.sample(logits, top)
             generated.append(token)
             if token in stops:
                 yield Token(token, is_stop=True)
@@ -215,7 +218,7 @@ class Engine:
                 generated += run[1:]
                 sampler.saw(run[1:])
             self.check_room(cache, len(run))
-            logits = self.model(self._ids(run), cache, logits="last")
+            logits, top = self._read(run, cache)
             yield from map(Token, run)
 
     @torch.inference_mode()
@@ -226,6 +229,14 @@ class Engine:
         step = self.chunk_tokens if chunk_tokens is None else chunk_tokens
         parts = [self.model(part, cache, logits="all") for part in ids.split(step)]
         return torch.cat(parts)
+
+    def _read(self, ids: Sequence[int], cache: HybridCache) -> tuple[Tensor, Top | None]:
+        """The logits after some ids, and how to get the likeliest token without a look at them."""
+        step = self.decoder.step(cache) if len(ids) == 1 else None
+        if step is None:
+            return self.model(self._ids(ids), cache, logits="last"), None
+        step.run(cache, ids[0])
+        return step.logits, step.top
 
     def _affordable(self, chunk_tokens: int) -> int:
         """The chunk size, halved until what it needs is free: others may have taken memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from runtime.errors import ModelError, UsageError
 
 # Sorting a whole vocabulary costs milliseconds on a CPU; top-p rarely needs more than this many.
 FIRST_CANDIDATES = 1024
+
+Top = Callable[[], tuple[int, float]]
+"""Waits for the likeliest token and its logit, which is not finite if any logit is NaN."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,21 @@ class Sampler:
                 raise UsageError(f"prompt_ids reach outside the vocabulary of {vocab_size}")
             self._seen[torch.tensor(ids, dtype=torch.long, device=device)] = True
 
-    def sample(self, logits: Tensor) -> int:
-        """The next token's id from logits [vocab] fp32; ModelError if they are NaN or infinite."""
+    def sample(self, logits: Tensor, top: Top | None = None) -> int:
+        """The next token's id from logits [vocab] fp32; ModelError if they are NaN or infinite.
+
+        `top` gives the id and the logit of the likeliest token, where that is known already.
+        """
         if logits.shape != (self._vocab_size,):
             raise ModelError(
                 f"logits have shape {tuple(logits.shape)}, the vocabulary has {self._vocab_size}"
             )
         scores = penalized(logits.float(), self._seen, self.params.repetition_penalty)
-        best = int(scores.argmax())
-        highest = float(scores[best])
+        if top is None or self._seen is not None:
+            best = int(scores.argmax())
+            highest = float(scores[best])
+        else:
+            best, highest = top()
         if not math.isfinite(highest):  # argmax takes a NaN for the highest
             kind = "not numbers (NaN)" if math.isnan(highest) else "infinite"
             raise ModelError(
