@@ -20,15 +20,11 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _normed(x_ptr, weight_ptr, width, eps, BLOCK: tl.constexpr):
-    """The RMS norm of a row, with both roundings to the activations' dtype."""
-    column = tl.arange(0, BLOCK)
-    mask = column < width
-    x = tl.load(x_ptr + column, mask=mask, other=0.0).to(tl.float32)
+def _normed(x, weight, width, eps, ROUNDED: tl.constexpr):
+    """The RMS norm of a row in fp32, with both roundings to the activations' dtype."""
     y = x * tl.rsqrt(tl.sum(x * x, 0) / width + eps)
-    y = y.to(x_ptr.dtype.element_ty).to(tl.float32)
-    weight = tl.load(weight_ptr + column, mask=mask, other=0.0).to(tl.float32)
-    return (y * weight).to(x_ptr.dtype.element_ty).to(tl.float32)
+    y = y.to(ROUNDED).to(tl.float32)
+    return (y * weight).to(ROUNDED).to(tl.float32)
 
 
 @triton.jit
@@ -37,30 +33,38 @@ def mamba_step_kernel(
     a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, e, n, r, eps,
     FAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_E channels with all their states."""
+    """One program: BLOCK_E channels with all their states.
+
+    All loads come first: behind the sums each would be waited for on its own.
+    """
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
-    e_mask = channel < e
-    rank = tl.arange(0, BLOCK_R)
-    low = _normed(projected_ptr, dt_norm_ptr, r, eps, BLOCK_R)
-    w_mask = e_mask[:, None] & (rank < r)[None]
-    weight = tl.load(dt_proj_ptr + channel[:, None] * r + rank[None], mask=w_mask, other=0.0)
-    dt = tl.sum(weight.to(tl.float32) * low[None], 1)
-    dt = dt.to(projected_ptr.dtype.element_ty).to(tl.float32)  # as the product's result
-    b = _normed(projected_ptr + r, b_norm_ptr, n, eps, BLOCK_N)
-    c = _normed(projected_ptr + r + n, c_norm_ptr, n, eps, BLOCK_N)
-    column = tl.arange(0, BLOCK_N)
+    rank, column = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
+    e_mask, r_mask, n_mask = channel < e, rank < r, column < n
     tile = column[:, None] * e + channel[None]  # [n, e]
-    mask = (column < n)[:, None] & e_mask[None]
-    rate = tl.load(a_ptr + tile, mask=mask, other=0.0) * LOG2E
+    mask = n_mask[:, None] & e_mask[None]
+    w_mask = e_mask[:, None] & r_mask[None]
+    w = tl.load(dt_proj_ptr + channel[:, None] * r + rank[None], mask=w_mask, other=0.0)
     before = tl.load(state_ptr + tile, mask=mask, other=0.0)
+    rate = tl.load(a_ptr + tile, mask=mask, other=0.0) * LOG2E
+    low = tl.load(projected_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
+    b = tl.load(projected_ptr + r + column, mask=n_mask, other=0.0).to(tl.float32)
+    c = tl.load(projected_ptr + r + n + column, mask=n_mask, other=0.0).to(tl.float32)
+    low_norm = tl.load(dt_norm_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
+    b_norm = tl.load(b_norm_ptr + column, mask=n_mask, other=0.0).to(tl.float32)
+    c_norm = tl.load(c_norm_ptr + column, mask=n_mask, other=0.0).to(tl.float32)
     x = tl.load(u_ptr + channel, mask=e_mask, other=0.0).to(tl.float32)
     gate = tl.load(z_ptr + channel, mask=e_mask, other=0.0).to(tl.float32)
-    delta = _softplus(dt + tl.load(bias_ptr + channel, mask=e_mask, other=0.0), FAST)
+    bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
+    skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
+    rounded = projected_ptr.dtype.element_ty
+    low = _normed(low, low_norm, r, eps, rounded)
+    b, c = _normed(b, b_norm, n, eps, rounded), _normed(c, c_norm, n, eps, rounded)
+    dt = tl.sum(w.to(tl.float32) * low[None], 1)
+    dt = dt.to(rounded).to(tl.float32)  # as the product's result
+    delta = _softplus(dt + bias, FAST)
     h = _exp2(delta[None] * rate, FAST) * before + b[:, None] * (delta * x)[None]
     tl.store(state_ptr + tile, h, mask=mask)
-    skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
-    y = tl.sum(h * c[:, None], 0) + skip * x
-    y = y * _silu(gate, FAST)
+    y = (tl.sum(h * c[:, None], 0) + skip * x) * _silu(gate, FAST)
     tl.store(y_ptr + channel, y.to(y_ptr.dtype.element_ty), mask=e_mask)
 
 

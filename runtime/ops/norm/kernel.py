@@ -25,6 +25,8 @@ def rms_norm_kernel(
     mask = (row < rows) & (column < d)
     place = x_ptr + row * x_stride + column
     x = tl.load(place, mask=mask, other=0.0).to(tl.float32)
+    # Before the sum along the row, behind which it would be waited for once more.
+    weight = tl.load(weight_ptr + column, mask=column < d, other=0.0)
     if ADD:
         if SHARES == 0:
             add = tl.load(add_ptr + row * d + column, mask=mask, other=0.0).to(tl.float32)
@@ -41,8 +43,7 @@ def rms_norm_kernel(
         x = rounded.to(tl.float32)  # the norm is of what was stored, as without the fusion
     mean = tl.sum(x * x, 1) / d
     y = (x * tl.rsqrt(mean + eps)[:, None]).to(y_ptr.dtype.element_ty)
-    weight = tl.load(weight_ptr + column, mask=column < d, other=0.0).to(tl.float32)
-    y = (y.to(tl.float32) * weight).to(y_ptr.dtype.element_ty)
+    y = (y.to(tl.float32) * weight.to(tl.float32)).to(y_ptr.dtype.element_ty)
     tl.store(y_ptr + row * d + column, y, mask=mask)
 
 
