@@ -40,6 +40,7 @@ class DecodeStep:
         device = model.embed_tokens.device
         self._model, self._states = model, cache.states
         self._tensors = _tensors(cache.states)
+        self._attention = cache.attention_states
         self._inputs = torch.zeros(2, dtype=torch.int64, device=device)  # token, position
         self._holds: tuple[int, int] | None = None  # what they are, where the host knows
         self._position = cache.position
@@ -82,7 +83,7 @@ class DecodeStep:
         self._read_out.copy_(self._picked, non_blocking=True)
         if self._arrived is not None:
             self._arrived.record()
-        for state in cache.attention_states:
+        for state in self._attention:
             state.length += 1
         cache.advance(1)
         self._position = cache.position

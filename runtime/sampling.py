@@ -140,20 +140,20 @@ def penalized(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
 def candidates(weights: Tensor, params: SamplingParams) -> tuple[Tensor | None, Tensor]:
     """What the filters leave of probabilities [vocab]: ids and probabilities, the likeliest first.
 
-    Ids are None where only min-p or nothing filters: probabilities then keep their places [vocab].
+    Ids are None where only min-p or nothing filters: probabilities then keep their places [vocab],
+    and their device; what is filtered further is on the host.
     Of equally likely tokens the lower ids stay. Top-p keeps the fewest tokens that reach it,
     counted among what top-k left.
     """
-    floor = params.min_p * weights.max()
     size = weights.shape[0]
     if params.top_p == 1 and not 0 < params.top_k < size:
-        return None, torch.where(weights >= floor, weights, 0)
+        return None, torch.where(weights >= params.min_p * weights.max(), weights, 0)
     count = min(params.top_k or size, size)
     first = count if params.top_k else min(count, FIRST_CANDIDATES)
-    ids = likeliest(weights, first)
-    if first < count and float(weights[ids].sum()) < params.top_p + 1e-3:
-        ids = likeliest(weights, count)
-    kept = weights[ids]
+    ids, kept = _on_host(weights, likeliest(weights, first))
+    if first < count and float(kept.sum()) < params.top_p + 1e-3:
+        ids, kept = _on_host(weights, likeliest(weights, count))
+    floor = params.min_p * kept[0]
     if params.top_p < 1:
         sums = running_sums(kept)
         total = float(sums[-1]) if params.top_k else 1.0
@@ -161,6 +161,11 @@ def candidates(weights: Tensor, params: SamplingParams) -> tuple[Tensor | None, 
         ids, kept = ids[chosen], kept[chosen]
     chosen = kept >= floor
     return ids[chosen], kept[chosen]
+
+
+def _on_host(weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids and their weights in the host's memory: a GPU would be waited for at each filter."""
+    return ids.cpu(), weights[ids].cpu()
 
 
 def running_sums(weights: Tensor) -> Tensor:
