@@ -26,7 +26,7 @@ from runtime.ops.attention import attention
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import Weight, linear
 from runtime.ops.moe import moe, swiglu
-from runtime.ops.norm import rms_norm, rms_norm_rows
+from runtime.ops.norm import add_rms_norm, add_rms_norm_rows, rms_norm, rms_norm_rows
 from runtime.ops.selective_scan import selective_scan
 
 Logits = Literal["none", "last", "all"]
@@ -67,6 +67,16 @@ class RMSNorm(nn.Module):
         """x [..., width] -> the same shape, in the form that a product with `reader` takes."""
         norm = rms_norm_rows if takes_codes(reader, x.shape[0]) else rms_norm
         return norm(x, self.weight, self.eps)
+
+    def of_sum(self, x: Tensor, add: Tensor, shares: Tensor | None = None) -> Tensor:
+        """x += add, in place, and the norm of that; arguments as in `add_rms_norm`."""
+        return add_rms_norm(x, add, self.weight, self.eps, shares)
+
+    def of_sum_for(self, reader: Weight | None, x: Tensor, add: Tensor) -> Rows:
+        """The same, in the form that a product with `reader` takes."""
+        if takes_codes(reader, x.shape[0]):
+            return add_rms_norm_rows(x, add, self.weight, self.eps)
+        return self.of_sum(x, add)
 
 
 class MambaMixer(nn.Module):
@@ -188,9 +198,10 @@ class Layer(nn.Module):
         self.feed_forward = (MoE if kind.feed_forward == "moe" else MLP)(config)
 
     def forward(self, x: Tensor, state: AttentionState | MambaState) -> Tensor:
-        """x [l, d] -> [l, d]; the state moves on by l tokens."""
-        x = x + self.mixer(self.input_layernorm(x, self.mixer.reads), state)
-        return x.add_(self.feed_forward(self.pre_ff_layernorm(x, self.feed_forward.reads)))
+        """x [l, d], changed in place -> [l, d]; the state moves on by l tokens."""
+        y = self.input_layernorm(x, self.mixer.reads)
+        y = self.pre_ff_layernorm.of_sum_for(self.feed_forward.reads, x, self.mixer(y, state))
+        return x.add_(self.feed_forward(y))
 
 
 class JambaModel(nn.Module):

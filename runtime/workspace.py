@@ -88,7 +88,7 @@ class _Gpu:
         return size * (7 * d + 2 * kv) + (d if self._codes("attention") else size * d)
 
     def feed_forward(self) -> int:
-        """The residual before and after the mixer, the norm, gate and up, the gated product.
+        """The residual, its norm, gate and up, the gated product.
 
         A mixture has these for each pick, or the picks' tokens in the place of the product; its
         norm is in 16 bits for the router, and in fp8 for the experts.
@@ -99,10 +99,10 @@ class _Gpu:
         product, mixture = (1 if self._codes(part) else size for part in ("mlp", "experts"))
         each = 0
         if "mlp" in kinds:
-            each = size * (2 * d + 2 * f) + product * (d + f)
+            each = size * (d + 2 * f) + product * (d + f)
         if "moe" in kinds:
             own = d if self._codes("experts") else 0
-            wide = size * (3 * d + picks * 2 * f) + own + mixture * picks * max(d, f)
+            wide = size * (2 * d + picks * 2 * f) + own + mixture * picks * max(d, f)
             each = max(each, wide)
         return each
 

@@ -4,7 +4,7 @@ An operation's package holds `reference` and may hold others with functions of t
 signatures: `cpu` and `cuda`, written with PyTorch for that device, and `kernel`, written in Triton
 for NVIDIA GPUs.  JAMBA_KERNELS=reference leaves a GPU with the references, to compare or to work
 around one; JAMBA_KERNELS=triton runs the kernels wherever the tensors are, which on a CPU is for
-Triton's interpreter.
+Triton's interpreter; JAMBA_KERNELS=mamba-ssm has that library's scan read the first chunk on a GPU.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-TRITON = "triton"
+TRITON, MAMBA_SSM = "triton", "mamba-ssm"
 REFERENCE, KERNEL, CPU, CUDA = "reference", "kernel", "cpu", "cuda"
+LIBRARY = "mamba_ssm"
 
 
 def implementation(package: str, device: torch.device) -> Any:
@@ -44,6 +45,10 @@ def choice(package: str, device_type: str) -> str:
     gpu, setting = device_type == "cuda", _setting()
     if gpu and setting == REFERENCE:
         return REFERENCE
+    if gpu and setting == MAMBA_SSM and _has(package, LIBRARY):
+        if importlib.util.find_spec("selective_scan_cuda") is not None:
+            return LIBRARY
+        logger.warning("JAMBA_KERNELS=mamba-ssm is ignored: pip install 'jamba-cli[cuda]' has it")
     wanted = (gpu or setting == TRITON) and _has(package, KERNEL)
     if wanted and importlib.util.find_spec("triton") is not None:
         return KERNEL
@@ -54,9 +59,9 @@ def choice(package: str, device_type: str) -> str:
 @cache
 def _setting() -> str | None:
     setting = os.environ.get("JAMBA_KERNELS")
-    if setting in (None, "", REFERENCE, TRITON):
+    if setting in (None, "", REFERENCE, TRITON, MAMBA_SSM):
         return setting
-    logger.warning("JAMBA_KERNELS=%s is ignored: it may be reference or triton", setting)
+    logger.warning("JAMBA_KERNELS=%s is ignored: it may be reference, triton or mamba-ssm", setting)
     return None
 
 

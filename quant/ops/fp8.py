@@ -13,7 +13,9 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """weight [..., n, k] float -> float8_e4m3fn [..., n, k] and scale fp32 [..., n]."""
     rows = weight.float()
     # No smaller scale than keeps the quotient finite: a row of denormals becomes zeros.
-    scale = rows.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+    top = rows.abs().amax(-1).clamp_min(torch.finfo(torch.float32).tiny)
+    # By a tensor: by a number, a GPU would multiply with a rounded 1 / 448.
+    scale = top / torch.full_like(top, LARGEST)
     scale.clamp_min_(torch.finfo(torch.float32).tiny)
     scaled = (rows / scale[..., None]).clamp_(-LARGEST, LARGEST)
     return scaled.to(torch.float8_e4m3fn), scale

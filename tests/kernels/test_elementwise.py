@@ -9,6 +9,8 @@ pytest.importorskip("triton")
 
 from quant.ops.quantize_rows import kernel as rows_kernel
 from quant.tensor import QuantRows
+from runtime.ops.attention_merge import kernel as merge_kernel
+from runtime.ops.attention_merge import reference as merge_reference
 from runtime.ops.combine import kernel as combine_kernel
 from runtime.ops.combine import reference as combine_reference
 from runtime.ops.norm import kernel as norm_kernel
@@ -30,6 +32,22 @@ def test_rms_norm_is_the_reference(l, d, device, dtype):
     got = norm_kernel.rms_norm(x, weight, 1e-6)
     assert got.dtype == dtype
     assert_close(got.float(), norm_reference.rms_norm(x, weight, 1e-6).float(), dtype)
+
+
+@pytest.mark.parametrize("l", [1, 63, 500])
+@pytest.mark.parametrize("s", [0, 1, 2, 3])
+def test_norm_of_a_sum_leaves_the_sum_and_gives_its_norm(l, s, device, dtype):
+    d = 100
+    x = draw(l, 2 * d).to(device, dtype)[:, :d]
+    add = draw(l + 1, max(s, 1) * d)[1:].view(l, *([s] if s else []), d).to(device, dtype)
+    shares = draw(l + 2, s)[2:].abs().to(device, dtype) if s else None
+    weight = draw(d).to(device, dtype)
+    own = x.clone()
+    got = norm_kernel.add_rms_norm(own, add, weight, 1e-6, shares)
+    wanted = norm_reference.add_rms_norm(x, add, weight, 1e-6, shares)
+    assert got.dtype == dtype
+    assert_close(own.float(), x.float(), dtype)
+    assert_close(got.float(), wanted.float(), dtype)
 
 
 def test_rms_norm_of_a_row_of_zeros(device):
@@ -64,6 +82,13 @@ def test_rows_of_a_norm_are_its_rows_quantized(l, d, device, dtype, rounded_fp8)
     got = norm_kernel.rms_norm_rows(x, weight, 1e-6)
     wanted = norm_reference.rms_norm_rows(x, weight, 1e-6)
     assert_is_the_quantized(got, norm_kernel.rms_norm(x, weight, 1e-6), wanted)
+    sums = [x.clone() for _ in range(3)]
+    add = draw(l, d).to(device, dtype)
+    got = norm_kernel.add_rms_norm_rows(sums[0], add, weight, 1e-6)
+    wide = norm_kernel.add_rms_norm(sums[1], add, weight, 1e-6)
+    wanted = norm_reference.add_rms_norm_rows(sums[2], add, weight, 1e-6)
+    assert_is_the_quantized(got, wide, wanted)
+    assert torch.equal(sums[0], sums[1])
 
 
 @pytest.mark.parametrize("l", [1, 63])
@@ -94,3 +119,16 @@ def test_combine_is_the_reference(l, d, top_k, placed, device, dtype):
     got = combine_kernel.combine(y, weights, places)
     assert got.dtype == dtype
     assert_close(got.float(), combine_reference.combine(y, weights, places).float(), dtype)
+
+
+@pytest.mark.parametrize("l", [1, 63])
+@pytest.mark.parametrize(("h", "p"), [(4, 16), (6, 24)])
+def test_merge_is_the_reference(l, h, p, device, dtype):
+    """One of the two holds its heads one after the other, as PyTorch's kernels may return them."""
+    out, other = draw(l, h, p).to(device, dtype), draw(h, l, p).to(device, dtype).transpose(0, 1)
+    lse, other_lse = (3 * draw(h + i, l)[:h].to(device) for i in (0, 1))
+    wanted, wanted_lse = out.clone(), lse.clone()
+    merge_reference.merge_(wanted, wanted_lse, other, other_lse)
+    merge_kernel.merge_(out, lse, other, other_lse)
+    assert_close(out.float(), wanted.float(), dtype)
+    assert_close(lse, wanted_lse)

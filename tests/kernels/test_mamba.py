@@ -10,8 +10,10 @@ pytest.importorskip("triton")
 from runtime.ops.causal_conv import kernel as conv_kernel
 from runtime.ops.causal_conv import reference as conv_reference
 from runtime.ops.selective_scan import kernel as scan_kernel
+from runtime.ops.selective_scan import mamba_ssm
 from runtime.ops.selective_scan import reference as scan_reference
 from tests.helpers import assert_close
+from tests.kernels.conftest import HERE
 
 LENGTHS = [1, 63, 500]
 
@@ -66,6 +68,24 @@ def test_scan_of_steps_that_are_almost_none(device):
     assert_close(scan_kernel.selective_scan(**inputs | {"state": own}), wanted)
     assert own.abs().max() > 0
     assert_close(own, inputs["state"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HERE, reason="no CUDA device")
+@pytest.mark.parametrize("l", [63, 500, 5000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_scan_is_that_of_mamba_ssm(l, dtype):
+    """An oracle that others wrote; then both go on from the state that it left."""
+    pytest.importorskip("selective_scan_cuda")
+    device = torch.device("cuda")
+    inputs = scan_inputs(l, device, dtype, e=64)
+    inputs["state"].zero_()
+    own = inputs["state"].clone()
+    for _ in range(2):
+        wanted = mamba_ssm.selective_scan(**inputs)
+        got = scan_kernel.selective_scan(**inputs | {"state": own})
+        assert_close(got.float(), wanted.float(), dtype)
+        assert_close(own, inputs["state"])
 
 
 @pytest.mark.parametrize("l", [*LENGTHS, 2, 3])

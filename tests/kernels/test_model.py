@@ -61,11 +61,28 @@ def test_reference_turns_the_kernels_off(fresh_dispatch):
     assert used("runtime.ops.selective_scan", "cpu") == "cpu"
 
 
+def test_mamba_ssm_scans_where_it_is_installed(fresh_dispatch, monkeypatch, caplog):
+    fresh_dispatch.setenv("JAMBA_KERNELS", "mamba-ssm")
+    found = importlib.util.find_spec
+    for present in (object(), None):
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, present=present: present if name == "selective_scan_cuda" else found(name),
+        )
+        assert used("runtime.ops.norm", "cuda") == "kernel"
+        assert used("runtime.ops.selective_scan", "cpu") == "cpu"
+        assert used("runtime.ops.selective_scan", "cuda") == ("mamba_ssm" if present else "kernel")
+    assert caplog.messages == [
+        "JAMBA_KERNELS=mamba-ssm is ignored: pip install 'jamba-cli[cuda]' has it"
+    ]
+
+
 def test_an_unknown_setting_is_told_and_ignored(fresh_dispatch, caplog):
     fresh_dispatch.setenv("JAMBA_KERNELS", "cuda")
     with caplog.at_level(logging.WARNING):
         assert used("runtime.ops.norm", "cuda") == "kernel"
-    assert "JAMBA_KERNELS=cuda is ignored: it may be reference or triton" in caplog.text
+    assert "JAMBA_KERNELS=cuda is ignored: it may be reference, triton or mamba-ssm" in caplog.text
 
 
 def test_a_gpu_without_triton_is_told_once_an_operation(fresh_dispatch, caplog):

@@ -11,6 +11,7 @@ from quant.ops.dispatch import KERNEL, choice
 from quant.tensor import QuantWeight, Rows
 from runtime.ops.linear import Weight, linear, widened
 from runtime.ops.moe.device import by_groups, by_rows
+from runtime.ops.route import likeliest_experts
 from runtime.ops.silu_gate import silu_gate, silu_gate_rows
 
 BLOCK_ROWS = 256
@@ -23,9 +24,7 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     x [l, d], router [x, d].  The softmax runs in fp32 over ALL experts; the weights that are
     left after top-k are not made to sum to one.
     """
-    probabilities = torch.softmax(linear(x, router).float(), -1)
-    weights, experts = probabilities.topk(top_k, -1)
-    return weights.to(x.dtype), experts
+    return likeliest_experts(linear(x, router), top_k)
 
 
 def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:

@@ -4,34 +4,58 @@ A program owns a few channels with all their states and walks over the tokens in
 done once a channel (softplus, gate) is computed on the [tokens, channels] block, each value by
 one lane; what is done for every state is computed on [tokens, states, channels], whose token axis
 lies in one lane's registers, so that the recurrence is one fused multiply-add a state and token.
+A scheduler of the GPU has one or two such programs: the next block is on its way from memory while
+one is computed.
 """
 
 from __future__ import annotations
+
+import os
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra import libdevice
 
-BLOCK_E = 8
-"""Channels a program: with 8,192 of them 1,024 programs of one warp, two for each scheduler."""
+BLOCK_E = 16
+"""Channels a program: with 8,192 of them 512 programs of one warp, one for each scheduler."""
 
-BLOCK_L = 16
-"""Tokens a block: their arithmetic takes longer than the next block's way from memory."""
+BLOCK_L = 8
+"""Tokens a block: as many as registers hold with all states of the channels."""
+
+FAST = os.environ.get("TRITON_INTERPRET") != "1"
+"""Whether the GPU's own exp2, log2 and division are used, without cases for denormals: they flush
+to zero, as on the CPU. The interpreter has none of them."""
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
 
 @triton.jit
-def _softplus(x):
-    """log(1 + exp(x)) in fp32, exact to the last bits for very negative x too."""
-    y = tl.exp2(tl.minimum(x, 20.0) * LOG2E)
-    s = 1.0 + y
-    # log(s) * y / (s - 1) undoes the rounding of 1 + y.
-    rounded = tl.where(s == 1.0, 1.0, s - 1.0)
-    near = tl.where(s == 1.0, y, tl.log2(s) * LN2 * (y / rounded))
-    return tl.where(x > 20.0, x, near)
+def _exp2(x, FAST: tl.constexpr):
+    """2 ** x."""
+    if FAST:
+        return libdevice.exp2(x)
+    return tl.exp2(x)
+
+
+@triton.jit
+def _softplus(x, FAST: tl.constexpr):
+    """log(1 + exp(x)) in fp32; where exp(x) is small by its series, which stays exact."""
+    y = _exp2(-tl.abs(x) * LOG2E, FAST)
+    above = (libdevice.fast_log2f(1.0 + y) if FAST else tl.log2(1.0 + y)) * LN2
+    series = y * (1.0 - y * (0.5 - y * (1.0 / 3.0)))
+    return tl.maximum(x, 0.0) + tl.where(y < 0.015625, series, above)
+
+
+@triton.jit
+def _silu(x, FAST: tl.constexpr):
+    """x / (1 + exp(-x))."""
+    below = 1.0 + _exp2(-x * LOG2E, FAST)
+    if FAST:
+        return libdevice.fast_dividef(x, below)
+    return x / below
 
 
 @triton.jit
@@ -45,18 +69,30 @@ def _row(tile, index, T: tl.constexpr):
 
 
 @triton.jit
+def _block(u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, n_mask):
+    """The inputs of a block; past the last token decay is 1 and nothing enters: the state stays."""
+    mask = tokens[:, None] & e_mask[None]
+    bc_mask = tokens[:, None] & n_mask[None]
+    u = tl.load(u_at, mask=mask, other=0.0)
+    dt = tl.load(dt_at, mask=mask, other=float("-inf"))
+    z = tl.load(z_at, mask=mask, other=0.0)
+    b = tl.load(b_at, mask=bc_mask, other=0.0)
+    c = tl.load(c_at, mask=bc_mask, other=0.0)
+    return u, dt, z, b, c
+
+
+@triton.jit
 def scan_kernel(
     u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, bias_ptr, state_ptr, y_ptr,
     l, e, n,
     u_stride, dt_stride, b_stride, c_stride, z_stride,
-    BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
+    BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_E channels over all l tokens."""
-    pid_e = tl.program_id(0)
-    channel = pid_e * BLOCK_E + tl.arange(0, BLOCK_E)
+    channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     row = tl.arange(0, BLOCK_L)
     column = tl.arange(0, BLOCK_N)
-    token = tl.arange(0, BLOCK_L)[:, None, None]
+    token = row[:, None, None]
     e_mask = channel < e
     n_mask = column < n
     tile = column[:, None] * e + channel[None]  # [n, e]
@@ -68,29 +104,38 @@ def scan_kernel(
     h = _row(tl.broadcast_to(before[None], [BLOCK_L, BLOCK_N, BLOCK_E]), token, 0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
     bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
+    at = row.to(tl.int64)[:, None]
+    u_at = u_ptr + at * u_stride + channel[None]
+    dt_at = dt_ptr + at * dt_stride + channel[None]
+    z_at = z_ptr + at * z_stride + channel[None]
+    b_at = b_ptr + at * b_stride + column[None]
+    c_at = c_ptr + at * c_stride + column[None]
+    y_at = y_ptr + at * e + channel[None]
+    u, dt, z, b, c = _block(u_at, dt_at, z_at, b_at, c_at, row < l, e_mask, n_mask)
     for start in range(0, l, BLOCK_L):
-        at = (start + row).to(tl.int64)[:, None]
-        l_mask = at < l
-        mask = l_mask & (channel < e)[None]
-        bc_mask = l_mask & n_mask[None]
-        u = tl.load(u_ptr + at * u_stride + channel[None], mask=mask, other=0.0)
-        dt = tl.load(dt_ptr + at * dt_stride + channel[None], mask=mask, other=0.0)
-        z = tl.load(z_ptr + at * z_stride + channel[None], mask=mask, other=0.0)
-        b = tl.load(b_ptr + at * b_stride + column[None], mask=bc_mask, other=0.0)
-        c = tl.load(c_ptr + at * c_stride + column[None], mask=bc_mask, other=0.0)
+        u_at += BLOCK_L * u_stride
+        dt_at += BLOCK_L * dt_stride
+        z_at += BLOCK_L * z_stride
+        b_at += BLOCK_L * b_stride
+        c_at += BLOCK_L * c_stride
+        coming = row < l - start - BLOCK_L
+        u_next, dt_next, z_next, b_next, c_next = _block(
+            u_at, dt_at, z_at, b_at, c_at, coming, e_mask, n_mask
+        )
         x = u.to(tl.float32)
-        gate = z.to(tl.float32)
-        # Past the last token: decay 1 and no input, so that the state stays.
-        delta = tl.where(mask, _softplus(dt.to(tl.float32) + bias[None]), 0.0)
-        decay = tl.exp2(delta[:, None, :] * rate[None])  # [l, n, e]
+        delta = _softplus(dt.to(tl.float32) + bias[None], FAST)
+        decay = _exp2(delta[:, None, :] * rate[None], FAST)  # [l, n, e]
         entry = b.to(tl.float32)[:, :, None] * (delta * x)[:, None, :]
         states = entry
         for t in tl.static_range(BLOCK_L):
             h = _row(decay, token, t) * h + _row(entry, token, t)
             states = tl.where(token == t, h[None], states)
         y = tl.sum(states * c.to(tl.float32)[:, :, None], 1) + skip[None] * x  # [l, e]
-        y = y * (gate / (1.0 + tl.exp2(-gate * LOG2E)))
-        tl.store(y_ptr + at * e + channel[None], y.to(y_ptr.dtype.element_ty), mask=mask)
+        y = y * _silu(z.to(tl.float32), FAST)
+        mask = (row < l - start)[:, None] & e_mask[None]
+        tl.store(y_at, y.to(y_ptr.dtype.element_ty), mask=mask)
+        y_at += BLOCK_L * e
+        u, dt, z, b, c = u_next, dt_next, z_next, b_next, c_next
     tl.store(state_ptr + tile, h, mask=tile_mask)
 
 
@@ -109,12 +154,15 @@ def selective_scan(
     l, e = u.shape
     n = A.shape[0]
     y = torch.empty(l, e, dtype=u.dtype, device=u.device)
+    if l > 1:  # every program widens all of B and C, unless it is done once
+        B, C = B.float(), C.float()
     scan_kernel[(triton.cdiv(e, BLOCK_E),)](
         u, dt, A, B, C, D, z, dt_bias, state, y, l, e, n,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0),
         BLOCK_L=1 if l == 1 else BLOCK_L,
         BLOCK_N=triton.next_power_of_2(n),
         BLOCK_E=BLOCK_E,
+        FAST=FAST,
         num_warps=1,
     )  # fmt: skip
     return y

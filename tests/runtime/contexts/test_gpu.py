@@ -28,9 +28,10 @@ def test_damage_is_noticed_on_a_gpu(store):
     engine, ids = Engine.load(GOLDEN / "default", device="cuda"), golden("default")[0]
     first, _ = read(engine, ids, store)
     (context,) = store.contexts()
-    path = context.path / context.segments[1].file
+    segment = context.segments[1]
+    path = context.path / segment.file
     data = bytearray(path.read_bytes())
-    data[-9_000] ^= 1
+    data[segment.state_offset - 100] ^= 1  # of the keys and values, which are needed
     path.write_bytes(data)
     again, _ = read(engine, ids, store)
     assert again.reused == context.segments[0].end
