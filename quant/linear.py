@@ -8,24 +8,33 @@ from torch import Tensor, nn
 
 from quant.experts import QuantExperts
 from quant.ops.gemv import gemv
-from quant.ops.matmul import matmul
+from quant.ops.matmul import matmul, quantizes
 from quant.schemes import Scheme
-from quant.tensor import QuantWeight, SchemeName
+from quant.tensor import QuantRows, QuantWeight, Rows, SchemeName
 
 FEW_ROWS = 4
 """Up to this many rows a product is bound by reading the weight, above it by arithmetic."""
 
 
+def takes_codes(w: object, m: int, *, few: bool | None = None) -> bool:
+    """Whether a product of m rows with w quantizes them: then it may be given `QuantRows`.
+
+    `few` as in `product`.
+    """
+    many = m > FEW_ROWS if few is None else not few
+    return many and isinstance(w, QuantWeight) and quantizes(w)
+
+
 def product(
-    x: Tensor, w: QuantWeight, bias: Tensor | None = None, *, few: bool | None = None
+    x: Rows, w: QuantWeight, bias: Tensor | None = None, *, few: bool | None = None
 ) -> Tensor:
     """x [m, k] @ w [n, k].T (+ bias [n]) -> [m, n] in x's dtype.
 
     `few` says which of the two ways it goes, where that is not to depend on m: fp8 rounds x in
     the products of many rows only.
     """
-    few = x.shape[0] <= FEW_ROWS if few is None else few
-    y = gemv(x, w) if few else matmul(x, w)
+    many = x.shape[0] > FEW_ROWS if few is None else not few
+    y = matmul(x, w) if isinstance(x, QuantRows) or many else gemv(x, w)
     return y if bias is None else y.add_(bias)
 
 
@@ -44,7 +53,7 @@ class QuantLinear(nn.Module):
         """Codes and scales together."""
         return QuantWeight(self.scheme, self.codes, self.scale)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Rows) -> Tensor:
         """The product, in x's dtype."""
         return product(x, self.weight, self.bias)
 

@@ -49,7 +49,8 @@ def measure(
     ids = torch.randint(0, vocab, (prompt_tokens,), generator=generator).tolist()
     cache = engine.new_cache(prompt_tokens + decode_tokens)
     params = SamplingParams(max_tokens=decode_tokens)
-    engine.prefill(ids[: engine.chunk_tokens], cache)
+    logits = engine.prefill(ids[: engine.chunk_tokens], cache)
+    list(engine.generate(cache, logits, SamplingParams(max_tokens=1), stop_ids=()))
     prefills, decodes = [], []
     for _ in range(repeats):
         cache.reset()

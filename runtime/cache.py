@@ -64,9 +64,9 @@ class Snapshot:
         return sum(conv.nbytes + ssm.nbytes for conv, ssm in self.mamba)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class HybridCache:
-    """One state a layer of one sequence, and how many tokens they cover."""
+    """One state a layer of one sequence, and how many tokens they cover; equal only to itself."""
 
     states: list[AttentionState | MambaState]
     max_tokens: int

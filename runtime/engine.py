@@ -14,6 +14,7 @@ from torch import Tensor
 from runtime import memory
 from runtime.cache import HybridCache, Snapshot
 from runtime.config import JambaConfig
+from runtime.decode import Decoder, DecodeStep
 from runtime.devices import Precision, pick_device
 from runtime.errors import BudgetError, UsageError
 from runtime.loading import Setup, Source, Wish, load, prepare
@@ -21,7 +22,7 @@ from runtime.model import JambaModel
 from runtime.models import resolve
 from runtime.plan import CHUNK_TOKENS, LEAST_CHUNK_TOKENS
 from runtime.quantization import ALWAYS_KEPT
-from runtime.sampling import Sampler, SamplingParams
+from runtime.sampling import Sampler, SamplingParams, Top
 from runtime.shapes import random_model
 from runtime.weights import OnBytes
 from runtime.workspace import workspace_bytes
@@ -73,6 +74,7 @@ class Engine:
             torch.set_flush_denormal(True)
         self.directory = directory
         self.setup = setup
+        self.decoder = Decoder(model, device)
 
     @classmethod
     def load(
@@ -199,12 +201,13 @@ class Engine:
         """
         stops = frozenset(self.config.eos_ids if stop_ids is None else stop_ids)
         sampler = Sampler(params, self.config.vocab_size, self.device, prompt_ids=prompt_ids)
-        look = _LookAhead(self, cache)
+        look, read = _LookAhead(self, cache), _Reader(self, cache)
         generated: list[int] = []
+        top: Top | None = None
         while len(generated) < params.max_tokens:
             if guide is not None:
-                logits = guide(generated, logits, look)
-            token = sampler.sample(logits)
+                logits, top = guide(generated, logits, look), None
+            token = sampler.sample(logits, top)
             generated.append(token)
             if token in stops:
                 yield Token(token, is_stop=True)
@@ -215,7 +218,7 @@ class Engine:
                 generated += run[1:]
                 sampler.saw(run[1:])
             self.check_room(cache, len(run))
-            logits = self.model(self._ids(run), cache, logits="last")
+            logits, top = read(run)
             yield from map(Token, run)
 
     @torch.inference_mode()
@@ -268,6 +271,31 @@ class Engine:
                 f"{cache.max_tokens:,}",
                 hint="make the context larger or the input shorter",
             )
+
+
+class _Reader:
+    """Reads what one answer writes, single tokens by the captured step where there is one."""
+
+    def __init__(self, engine: Engine, cache: HybridCache) -> None:
+        self._engine, self._cache = engine, cache
+        self._step: DecodeStep | None = None
+        self._asked = False
+
+    def __call__(self, token_ids: Sequence[int]) -> tuple[Tensor, Top | None]:
+        """The logits after them, and how to get the likeliest token without a look at those."""
+        if len(token_ids) > 1:
+            return self._forward(token_ids), None
+        if not self._asked:  # once an answer: whether the step still serves is not free to tell
+            self._step, self._asked = self._engine.decoder.step(self._cache), True
+        if self._step is None:
+            return self._forward(token_ids), None
+        self._step.run(self._cache, token_ids[0])
+        return self._step.logits, self._step.top
+
+    def _forward(self, token_ids: Sequence[int]) -> Tensor:
+        engine = self._engine
+        logits: Tensor = engine.model(engine._ids(token_ids), self._cache, logits="last")
+        return logits
 
 
 class _LookAhead:

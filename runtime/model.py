@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quant.linear import takes_codes
+from quant.tensor import Rows
 from runtime.cache import AttentionState, HybridCache, MambaState
 from runtime.config import JambaConfig
 from runtime.ops.attention import attention
 from runtime.ops.causal_conv import causal_conv
-from runtime.ops.linear import linear
+from runtime.ops.linear import Weight, linear
 from runtime.ops.moe import moe, swiglu
-from runtime.ops.norm import rms_norm
+from runtime.ops.norm import add_rms_norm, add_rms_norm_rows, rms_norm, rms_norm_rows
 from runtime.ops.selective_scan import selective_scan
 
 Logits = Literal["none", "last", "all"]
@@ -61,9 +63,20 @@ class RMSNorm(nn.Module):
         self.weight = _empty(width)
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., width] -> the same shape."""
-        return rms_norm(x, self.weight, self.eps)
+    def forward(self, x: Tensor, reader: Weight | None = None) -> Rows:
+        """x [..., width] -> the same shape, in the form that a product with `reader` takes."""
+        norm = rms_norm_rows if takes_codes(reader, x.shape[0]) else rms_norm
+        return norm(x, self.weight, self.eps)
+
+    def of_sum(self, x: Tensor, add: Tensor, shares: Tensor | None = None) -> Tensor:
+        """x += add, in place, and the norm of that; arguments as in `add_rms_norm`."""
+        return add_rms_norm(x, add, self.weight, self.eps, shares)
+
+    def of_sum_for(self, reader: Weight | None, x: Tensor, add: Tensor) -> Rows:
+        """The same, in the form that a product with `reader` takes."""
+        if takes_codes(reader, x.shape[0]):
+            return add_rms_norm_rows(x, add, self.weight, self.eps)
+        return self.of_sum(x, add)
 
 
 class MambaMixer(nn.Module):
@@ -87,7 +100,12 @@ class MambaMixer(nn.Module):
         self.D = _empty(e, dtype=torch.float32)
         self.out_proj = Linear(e, d, bias=bias)
 
-    def forward(self, x: Tensor, state: MambaState) -> Tensor:
+    @property
+    def reads(self) -> Weight:
+        """What x is multiplied by, first and only."""
+        return self.in_proj.weight
+
+    def forward(self, x: Rows, state: MambaState) -> Tensor:
         """x [l, d] -> [l, d]; the state moves on by l tokens."""
         u, z = self.in_proj(x).chunk(2, -1)  # [l, e] each
         u = causal_conv(u, state.conv, self.conv_weight, self.conv_bias)
@@ -111,7 +129,12 @@ class AttentionMixer(nn.Module):
         self.qkv_proj = Linear(d, (h + 2 * k) * p)
         self.o_proj = Linear(h * p, d)
 
-    def forward(self, x: Tensor, state: AttentionState) -> Tensor:
+    @property
+    def reads(self) -> Weight:
+        """What x is multiplied by, first and only."""
+        return self.qkv_proj.weight
+
+    def forward(self, x: Rows, state: AttentionState) -> Tensor:
         """x [l, d] -> [l, d]; keys and values of the l tokens are appended to the state."""
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
         q, k, v = heads.split(self.heads, 1)  # [l, h, p], [l, k, p], [l, k, p]
@@ -127,7 +150,12 @@ class MLP(nn.Module):
         self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def reads(self) -> Weight:
+        """What x is multiplied by, first and only."""
+        return self.gate_up_proj.weight
+
+    def forward(self, x: Rows) -> Tensor:
         """x [l, d] -> [l, d]."""
         return swiglu(x, self.gate_up_proj.weight, self.down_proj.weight)
 
@@ -144,6 +172,8 @@ class Experts(nn.Module):
 
 class MoE(nn.Module):
     """A router and the experts it picks from."""
+
+    reads = None  # x goes to the router too, which takes it as it is
 
     def __init__(self, config: JambaConfig) -> None:
         super().__init__()
@@ -168,9 +198,10 @@ class Layer(nn.Module):
         self.feed_forward = (MoE if kind.feed_forward == "moe" else MLP)(config)
 
     def forward(self, x: Tensor, state: AttentionState | MambaState) -> Tensor:
-        """x [l, d] -> [l, d]; the state moves on by l tokens."""
-        x = x + self.mixer(self.input_layernorm(x), state)
-        return x.add_(self.feed_forward(self.pre_ff_layernorm(x)))
+        """x [l, d], changed in place -> [l, d]; the state moves on by l tokens."""
+        y = self.input_layernorm(x, self.mixer.reads)
+        y = self.pre_ff_layernorm.of_sum_for(self.feed_forward.reads, x, self.mixer(y, state))
+        return x.add_(self.feed_forward(y))
 
 
 class JambaModel(nn.Module):

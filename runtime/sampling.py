@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,9 @@ from runtime.errors import ModelError, UsageError
 
 # Sorting a whole vocabulary costs milliseconds on a CPU; top-p rarely needs more than this many.
 FIRST_CANDIDATES = 1024
+
+Top = Callable[[], tuple[int, float]]
+"""Waits for the likeliest token and its logit, which is not finite if any logit is NaN."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,21 @@ class Sampler:
                 raise UsageError(f"prompt_ids reach outside the vocabulary of {vocab_size}")
             self._seen[torch.tensor(ids, dtype=torch.long, device=device)] = True
 
-    def sample(self, logits: Tensor) -> int:
-        """The next token's id from logits [vocab] fp32; ModelError if they are NaN or infinite."""
+    def sample(self, logits: Tensor, top: Top | None = None) -> int:
+        """The next token's id from logits [vocab] fp32; ModelError if they are NaN or infinite.
+
+        `top` gives the id and the logit of the likeliest token, where that is known already.
+        """
         if logits.shape != (self._vocab_size,):
             raise ModelError(
                 f"logits have shape {tuple(logits.shape)}, the vocabulary has {self._vocab_size}"
             )
         scores = penalized(logits.float(), self._seen, self.params.repetition_penalty)
-        best = int(scores.argmax())
-        highest = float(scores[best])
+        if top is None or self._seen is not None:
+            best = int(scores.argmax())
+            highest = float(scores[best])
+        else:
+            best, highest = top()
         if not math.isfinite(highest):  # argmax takes a NaN for the highest
             kind = "not numbers (NaN)" if math.isnan(highest) else "infinite"
             raise ModelError(
@@ -131,20 +140,20 @@ def penalized(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
 def candidates(weights: Tensor, params: SamplingParams) -> tuple[Tensor | None, Tensor]:
     """What the filters leave of probabilities [vocab]: ids and probabilities, the likeliest first.
 
-    Ids are None where only min-p or nothing filters: probabilities then keep their places [vocab].
+    Ids are None where only min-p or nothing filters: probabilities then keep their places [vocab],
+    and their device; what is filtered further is on the host.
     Of equally likely tokens the lower ids stay. Top-p keeps the fewest tokens that reach it,
     counted among what top-k left.
     """
-    floor = params.min_p * weights.max()
     size = weights.shape[0]
     if params.top_p == 1 and not 0 < params.top_k < size:
-        return None, torch.where(weights >= floor, weights, 0)
+        return None, torch.where(weights >= params.min_p * weights.max(), weights, 0)
     count = min(params.top_k or size, size)
     first = count if params.top_k else min(count, FIRST_CANDIDATES)
-    ids = likeliest(weights, first)
-    if first < count and float(weights[ids].sum()) < params.top_p + 1e-3:
-        ids = likeliest(weights, count)
-    kept = weights[ids]
+    ids, kept = _on_host(weights, likeliest(weights, first))
+    if first < count and float(kept.sum()) < params.top_p + 1e-3:
+        ids, kept = _on_host(weights, likeliest(weights, count))
+    floor = params.min_p * kept[0]
     if params.top_p < 1:
         sums = running_sums(kept)
         total = float(sums[-1]) if params.top_k else 1.0
@@ -152,6 +161,11 @@ def candidates(weights: Tensor, params: SamplingParams) -> tuple[Tensor | None, 
         ids, kept = ids[chosen], kept[chosen]
     chosen = kept >= floor
     return ids[chosen], kept[chosen]
+
+
+def _on_host(weights: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids and their weights in the host's memory: a GPU would be waited for at each filter."""
+    return ids.cpu(), weights[ids].cpu()
 
 
 def running_sums(weights: Tensor) -> Tensor:

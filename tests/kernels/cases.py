@@ -14,12 +14,17 @@ from quant.ops.gemv import kernel as gemv
 from quant.ops.quantize_rows import kernel as quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
+from runtime.ops.attention_step import kernel as attention_step
 from runtime.ops.causal_conv import kernel as causal_conv
+from runtime.ops.combine import kernel as combine
+from runtime.ops.mamba_step import kernel as mamba_step
 from runtime.ops.norm import kernel as norm
+from runtime.ops.pick import kernel as pick
+from runtime.ops.route import kernel as route
 from runtime.ops.selective_scan import kernel as selective_scan
 from runtime.ops.silu_gate import kernel as silu_gate
 
-D, E, F, N, W, X = 4096, 8192, 14336, 16, 4, 16
+D, E, F, N, R, W, X, V = 4096, 8192, 14336, 16, 256, 4, 16, 65_536
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
@@ -40,6 +45,30 @@ def conv(l: int) -> None:
     """x is half of a projection."""
     x, _ = empty(l, 2 * E).chunk(2, -1)
     causal_conv.causal_conv(x, empty(W - 1, E), empty(W, E), empty(E))
+
+
+def step_of_mamba(e: int, r: int) -> None:
+    """u is the convolution's, z half of a projection."""
+    A, state = empty(2, N, e, dtype=torch.float32).unbind()
+    D, bias = empty(2, e, dtype=torch.float32).unbind()
+    norms = (empty(r), empty(N), empty(N))
+    z, projected = empty(1, 2 * e)[:, e:], empty(1, r + 2 * N)
+    mamba_step.mamba_step(
+        empty(1, e), z, projected, norms, 1e-6, empty(e, r), A, D, bias, state
+    )  # fmt: skip
+
+
+def step_of_attention(h: int, count: int) -> None:
+    """The keys of 256k tokens."""
+    k = empty(count, 262_144, 128)
+    position = empty(1, dtype=torch.int64)
+    attention_step.attention_step(empty(h + 2 * count, 128), k, k, position)
+
+
+def end_of_step() -> None:
+    """The pick of a token."""
+    scores, logits = empty(1, V), empty(V, dtype=torch.float32)
+    pick.pick(scores, logits, empty(2, dtype=torch.float64), empty(2, dtype=torch.int64))
 
 
 def stack(scheme: str) -> QuantWeight:
@@ -65,7 +94,25 @@ COMPILED: dict[str, Callable[[], object]] = {
     "norm of a chunk": lambda: norm.rms_norm(empty(500, D), empty(D), 1e-6),
     "norm of a token": lambda: norm.rms_norm(empty(1, D), empty(D), 1e-6),
     "norm of B": lambda: norm.rms_norm(empty(500, 2 * N)[:, :N], empty(N), 1e-6),
+    "norm to codes": lambda: norm.rms_norm_rows(empty(500, D), empty(D), 1e-6),
+    "norm of a sum": lambda: norm.add_rms_norm(empty(500, D), empty(500, D), empty(D), 1e-6),
+    "norm of a sum to codes": lambda: norm.add_rms_norm_rows(
+        empty(500, D), empty(500, D), empty(D), 1e-6
+    ),
+    "norm of a sum of experts": lambda: norm.add_rms_norm(
+        empty(1, D), empty(1, 2, D), empty(D), 1e-6, empty(1, 2)
+    ),
+    "step of Mamba": lambda: step_of_mamba(E, R),
+    "step of Mamba in the 3B": lambda: step_of_mamba(5120, 160),
+    "step of attention": lambda: step_of_attention(32, 8),
+    "step of attention in the 3B": lambda: step_of_attention(20, 1),
+    "router's choice": lambda: route.likeliest_experts(empty(1, X), 2),
+    "pick of a token": end_of_step,
     "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
+    "gate to codes": lambda: silu_gate.silu_gate_rows(empty(500, 2 * F)),
+    "combine": lambda: combine.combine(
+        empty(1000, D), empty(500, 2), empty(500, 2, dtype=torch.int64)
+    ),
     "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
 }
 for name in SCHEMES:
@@ -76,4 +123,12 @@ for name in SCHEMES:
             stack(name)[0], torch.bfloat16
         ),
     }
-COMPILED["quantize rows"] = lambda: quantize_rows.quantize_rows(empty(500, D))
+COMPILED |= {
+    "quantize rows": lambda: quantize_rows.quantize_rows(empty(500, D)),
+    "quantize the longest rows": lambda: quantize_rows.quantize_rows(
+        empty(500, quantize_rows.LONGEST)
+    ),
+    "gate to the longest codes": lambda: silu_gate.silu_gate_rows(
+        empty(500, 2 * quantize_rows.LONGEST)
+    ),
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -48,3 +50,24 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     """The dtype of activations."""
     chosen: torch.dtype = request.param
     return chosen
+
+
+@pytest.fixture
+def rounded_fp8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter rounds to fp8 as a GPU does; its own way does not carry to the exponent.
+
+    What is compiled is left alone.
+    """
+    if NOT_INTERPRETED:
+        return
+    from triton import language
+    from triton.runtime import interpreter
+
+    own = interpreter._convert_float
+
+    def convert(values: Any, source: Any, target: Any, mode: Any) -> Any:
+        if (source, target) != (language.float32, language.float8e4nv):
+            return own(values, source, target, mode)
+        return torch.tensor(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+
+    monkeypatch.setattr(interpreter, "_convert_float", convert)

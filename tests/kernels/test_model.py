@@ -30,7 +30,7 @@ def used(package: str, device_type: str) -> str:
     [("default", "none"), ("odd", "none"), ("default", "int8"), ("default", "fp8"),
      ("default", "nf4")],
 )  # fmt: skip
-def test_logits_are_those_without_kernels(fresh_dispatch, name, scheme):
+def test_logits_are_those_without_kernels(fresh_dispatch, rounded_fp8, name, scheme):
     """A chunk of 20 goes the way of many rows, the last of two that of few."""
     ids, _ = golden(name)
     ids = ids[: 20 + 2]

@@ -14,7 +14,7 @@ from quant.ops.gemv import reference as gemv_reference
 from quant.ops.quantize_rows import kernel as rows_kernel
 from quant.ops.quantize_rows import reference as rows_reference
 from quant.schemes import SCHEMES
-from quant.tensor import QuantWeight
+from quant.tensor import QuantRows, QuantWeight
 from tests.helpers import assert_close
 
 X = 5
@@ -82,27 +82,30 @@ def test_dequantize_is_the_reference(scheme, shape, device, dtype):
     assert not wide[..., shape[-1] :].any()
 
 
+def assert_same_rows(got: QuantRows, wanted: QuantRows) -> None:
+    """The same scales and codes, where kernels are compiled."""
+    assert torch.equal(got.scale, wanted.scale)
+    assert got.dtype == wanted.dtype
+    codes, right = (rows.codes.view(torch.uint8).int() for rows in (got, wanted))
+    if got.device.type == "cuda":
+        assert torch.equal(codes, right)
+        return
+    # The interpreter has no fused multiply-add: a quotient at an edge may fall on its other side.
+    assert (codes - right).abs().max() <= 1
+    assert (codes != right).float().mean() < 1e-3
+
+
 @pytest.mark.parametrize("rows", [1, 63])
 @pytest.mark.parametrize("k", [48, 4200])
-def test_quantize_rows_is_the_reference(rows, k, device, dtype):
+def test_quantize_rows_is_the_reference(rows, k, device, dtype, rounded_fp8):
     x = draw(rows, k).to(device, dtype)
     x[0] *= 1e4
     x[-1, 1:] = 0
-    codes, scale = rows_kernel.quantize_rows(x)
-    wanted, wanted_scale = rows_reference.quantize_rows(x)
-    assert torch.equal(scale, wanted_scale)
-    got, right = (value.view(torch.uint8).int() for value in (codes, wanted))
-    if device.type == "cuda":
-        assert torch.equal(got, right)
-        return
-    # The interpreter rounds ties up, and does not carry to the next power of 2.
-    other = got != right
-    assert ((got - right).abs()[other & (right % 8 != 0)] == 1).all()
-    assert other.float().mean() < 0.05
+    assert_same_rows(rows_kernel.quantize_rows(x), rows_reference.quantize_rows(x))
 
 
 def test_a_row_of_zeros_is_quantized_to_zeros(device):
-    codes, scale = rows_kernel.quantize_rows(torch.zeros(2, 64, device=device))
-    assert not codes.float().any()
-    assert torch.isfinite(scale).all()
-    assert (scale > 0).all()
+    rows = rows_kernel.quantize_rows(torch.zeros(2, 64, device=device))
+    assert not rows.codes.float().any()
+    assert torch.isfinite(rows.scale).all()
+    assert (rows.scale > 0).all()

@@ -92,7 +92,7 @@ def test_experts_of_few_rows_are_never_brought_to_the_host(scheme, rows):
 
 def test_quantize_rows():
     x = randn(37, K)
-    codes, scale = quantize_rows(x.cuda())
-    own, own_scale = quantize_rows(x)
-    assert_close(scale.cpu(), own_scale)
-    assert_close(codes.cpu().float() * scale.cpu()[:, None], own.float() * own_scale[:, None])
+    rows, own = quantize_rows(x.cuda()), quantize_rows(x)
+    assert_close(rows.scale.cpu(), own.scale)
+    got = rows.codes.cpu().float() * rows.scale.cpu()[:, None]
+    assert_close(got, own.codes.float() * own.scale[:, None])

@@ -31,8 +31,8 @@ def rounded(x: torch.Tensor, scheme: str) -> torch.Tensor:
     """What a product of many rows makes of its activations."""
     if scheme != "fp8":
         return x
-    codes, scale = quantize_rows(x)
-    return codes.float() * scale[:, None]
+    rows = quantize_rows(x)
+    return rows.codes.float() * rows.scale[:, None]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -91,11 +91,11 @@ def test_the_grouped_scaled_product_accepts_our_layout():
 def test_a_row_is_quantized_without_regard_to_others():
     x = randn(9, K)
     x[4] *= 1e4
-    codes, scale = quantize_rows(x)
+    rows = quantize_rows(x)
     for row in (0, 4, 8):
-        alone, own = quantize_rows(x[row : row + 1])
-        assert torch.equal(alone[0].float(), codes[row].float())
-        assert own[0] == scale[row]
+        alone = quantize_rows(x[row : row + 1])
+        assert torch.equal(alone.codes[0].float(), rows.codes[row].float())
+        assert alone.scale[0] == rows.scale[row]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -113,6 +113,7 @@ def test_the_number_of_rows_picks_the_way_unless_told():
     assert torch.equal(product(x, w, few=False), matmul(x, w))
     many = randn(FEW_ROWS + 1, K)
     assert torch.equal(product(many, w), matmul(many, w))
+    assert torch.equal(product(quantize_rows(x), w), matmul(x, w))  # whatever their number
     bias = randn(N, seed=2)
     assert torch.equal(product(many, w, bias), matmul(many, w) + bias)
 

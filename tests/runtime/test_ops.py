@@ -13,7 +13,7 @@ from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import FEW_ROWS, linear
 from runtime.ops.moe import BLOCK_ROWS, moe, route, swiglu
-from runtime.ops.moe.device import by_groups, by_rows
+from runtime.ops.moe.device import by_groups, by_rows, grouped
 from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import cpu, reference
 from tests.helpers import assert_close
@@ -153,8 +153,11 @@ def test_moe_is_the_weighted_sum_of_its_experts():
     assert_close(moe(tokens, router, gate_up, down, top_k), wanted)
 
 
-@pytest.mark.parametrize("scheme", ["none", "int8", "nf4"])
-@pytest.mark.parametrize("way", [by_rows, by_groups])
+@pytest.mark.parametrize(
+    ("way", "scheme"),
+    [(by_rows, scheme) for scheme in ("none", "int8", "nf4")]
+    + [(by_groups, scheme) for scheme in ("none", "int8", "fp8", "nf4")],
+)  # fmt: skip
 def test_the_gpu_ways_of_a_mixture_are_the_mixture(way, scheme):
     """Expert 1 is picked by none of the rows: a group may be empty."""
     g = torch.Generator().manual_seed(8)
@@ -169,6 +172,18 @@ def test_the_gpu_ways_of_a_mixture_are_the_mixture(way, scheme):
     assert set(experts.flatten().tolist()) == {0, 2, 3, 4}
     got = way(tokens, weights, experts, gate_up, down)
     assert_close(got, moe(tokens, router, gate_up, down, top_k))
+
+
+def test_picks_are_sorted_by_expert_and_then_by_token():
+    experts = torch.randint(0, 5, (300, 2), generator=torch.Generator().manual_seed(9))
+    experts[experts == 3] = 4  # picked by none
+    tokens, places, ends = grouped(experts, 5)
+    pairs = sorted((e, token) for token, both in enumerate(experts.tolist()) for e in both)
+    assert tokens.tolist() == [token for _, token in pairs]
+    assert ends.tolist() == [sum(e <= expert for e, _ in pairs) for expert in range(5)]
+    owner = torch.searchsorted(ends, places, right=True)
+    assert torch.equal(owner, experts)
+    assert torch.equal(tokens[places], torch.arange(300)[:, None].expand(-1, 2))
 
 
 def test_rms_norm_rounds_before_the_weight_as_the_family_does():

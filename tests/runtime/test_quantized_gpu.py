@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from quant.schemes import SCHEMES
 from runtime.convert import convert
 from runtime.engine import Engine
+from runtime.ops.moe import moe
 from runtime.quantization import named
 from runtime.shapes import shape
 from tests.helpers import GOLDEN, assert_close, divergence, golden
@@ -35,6 +37,22 @@ def test_logits_on_the_gpu(scheme, chunk):
     ids, wanted = golden("default")
     engine = Engine.load(GOLDEN / "default", device="cuda", scheme=scheme)
     assert divergence(wanted, engine.score(ids, chunk_tokens=chunk).cpu()).mean() < 0.3
+
+
+def test_fp8_experts_of_many_rows_are_never_brought_to_the_host():
+    g = torch.Generator().manual_seed(1)
+    x, router = (torch.randn(n, 256, generator=g).cuda().bfloat16() for n in (100, 8))
+    gate_up, down = (
+        SCHEMES["fp8"].quantize(torch.randn(*shape, generator=g).cuda().bfloat16() / 16)
+        for shape in ((8, 2 * 384, 256), (8, 256, 384))
+    )
+    wanted = moe(x, router, gate_up, down, 2)  # compiles, which may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = moe(x, router, gate_up, down, 2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(got, wanted)
 
 
 @pytest.mark.parametrize("scheme", ["none", "int8", "fp8", "nf4"])

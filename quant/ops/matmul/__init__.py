@@ -1,6 +1,7 @@
 """Products of many rows, bound by arithmetic.
 
-int8 and nf4 dequantize the weight and use 16-bit products; fp8 also quantizes each token.
+int8 and nf4 dequantize the weight and use 16-bit products; fp8 also quantizes each token, unless
+what made the activations did.
 """
 
 from __future__ import annotations
@@ -8,18 +9,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from quant.ops.matmul import reference, scaled
-from quant.tensor import QuantWeight
+from quant.tensor import QuantWeight, Rows
 
-__all__ = ["grouped_matmul", "matmul"]
+__all__ = ["grouped_matmul", "matmul", "quantizes"]
 
 
-def matmul(x: Tensor, w: QuantWeight) -> Tensor:
+def quantizes(w: QuantWeight | Tensor) -> bool:
+    """Whether these products quantize their activations: who makes them may do it instead."""
+    if w.device.type == "cuda":
+        return scaled.quantizes(w)
+    return reference.quantizes(w)
+
+
+def matmul(x: Rows, w: QuantWeight) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype, by the device's way."""
     result: Tensor = (scaled if x.device.type == "cuda" else reference).matmul(x, w)
     return result
 
 
-def grouped_matmul(x: Tensor, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
+def grouped_matmul(x: Rows, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n]."""
     way = scaled if x.device.type == "cuda" else reference
     result: Tensor = way.grouped_matmul(x, w, ends)

@@ -1,6 +1,6 @@
 """Products of many rows by the libraries' fp8 and 16-bit routines, through PyTorch.
 
-cuBLAS refuses row-wise scales when the rows are no multiple of 16, so rows are padded; the
+cuBLAS refuses row-wise scales when the rows are no multiple of 16, so codes are padded then; the
 grouped form takes groups of any size.
 """
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from quant.ops.dequantize import dequantize
 from quant.ops.quantize_rows import quantize_rows
-from quant.tensor import QuantWeight
+from quant.tensor import QuantRows, QuantWeight, Rows
 
 ROWS = 16
 """Rows of an fp8 product are a multiple of this."""
@@ -29,50 +29,65 @@ def multiplies_fp8(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 9)
 
 
-def _scales(w: QuantWeight) -> bool:
+def quantizes(w: QuantWeight | Tensor) -> bool:
     """Whether the fp8 routines take a weight: both of its sides are multiples of 16."""
     return (
-        w.scheme == "fp8"
+        isinstance(w, QuantWeight)
+        and w.scheme == "fp8"
         and not any(n % ROWS for n in w.shape[-2:])
-        and multiplies_fp8(w.codes.device)
+        and multiplies_fp8(w.device)
     )
 
 
-def matmul(x: Tensor, w: QuantWeight) -> Tensor:
-    """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; bf16 is what the fp8 routine gives."""
-    if not _scales(w):
+def _padded(x: QuantRows) -> QuantRows:
+    """Rows of zeros added up to a multiple of ROWS, if there are too few: a copy, of few chunks."""
+    spare = -x.shape[0] % ROWS
+    if spare == 0:
+        return x
+    codes = functional.pad(x.codes.view(torch.uint8), (0, 0, 0, spare))
+    scale = functional.pad(x.scale, (0, spare), value=1.0)
+    return QuantRows(codes.view(x.codes.dtype), scale, x.dtype)
+
+
+def matmul(x: Rows, w: QuantWeight) -> Tensor:
+    """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; bf16 is what the fp8 routine gives.
+
+    x is quantized only where `quantizes(w)`.
+    """
+    if not quantizes(w):
+        assert isinstance(x, Tensor)
         return functional.linear(x, dequantize(w, x.dtype))
-    m = x.shape[0]
-    codes, scale = quantize_rows(functional.pad(x, (0, 0, 0, -m % ROWS)))
+    rows = _padded(x if isinstance(x, QuantRows) else quantize_rows(x))
     y = torch._scaled_mm(
-        codes,
+        rows.codes,
         w.codes.t(),
-        scale_a=scale[:, None],
+        scale_a=rows.scale[:, None],
         scale_b=w.scale[None],
         out_dtype=torch.bfloat16,
         use_fast_accum=True,
     )
-    return y[:m].to(x.dtype)
+    return y[: x.shape[0]].to(x.dtype)
 
 
-def grouped_matmul(x: Tensor, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
+def grouped_matmul(x: Rows, w: QuantWeight | Tensor, ends: Tensor) -> Tensor:
     """x [s, k] sorted by expert, w [x, n, k], ends [x] (the row after each expert's) -> [s, n].
 
-    fp8 needs no word from the device; the others bring `ends` to the host and dequantize one
-    expert at a time into one scratch buffer.
+    fp8 needs no word from the device; the others take `ends` on the host, or bring it there, and
+    dequantize one expert at a time into one scratch buffer.
     """
-    if isinstance(w, QuantWeight) and _scales(w):
-        codes, scale = quantize_rows(x)
+    if isinstance(w, QuantWeight) and quantizes(w):
+        rows = x if isinstance(x, QuantRows) else quantize_rows(x)
         y = torch._scaled_grouped_mm(
-            codes,
+            rows.codes,
             w.codes.transpose(-2, -1),
-            scale,
+            rows.scale,
             w.scale,
             offs=ends.to(torch.int32),
             out_dtype=torch.bfloat16,
             use_fast_accum=True,
         )
         return y.to(x.dtype)
+    assert isinstance(x, Tensor)
     n, k = w.shape[-2:]
     scratch = None if isinstance(w, Tensor) else x.new_empty(n, k)
     out = x.new_empty(x.shape[0], n)

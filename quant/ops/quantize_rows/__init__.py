@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from quant.ops.dispatch import implementation
+from quant.tensor import QuantRows
 
 __all__ = ["quantize_rows"]
 
 
-def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [m, k] -> codes float8_e4m3fn [m, k] and scale fp32 [m]; a row sees nothing of others."""
-    codes, scale = implementation(__name__, x.device).quantize_rows(x)
-    return codes, scale
+def quantize_rows(x: Tensor) -> QuantRows:
+    """x [m, k] -> its rows in e4m3; a row sees nothing of others."""
+    rows: QuantRows = implementation(__name__, x.device).quantize_rows(x)
+    return rows

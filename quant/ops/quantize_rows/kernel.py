@@ -1,4 +1,4 @@
-"""Activation quantization on a GPU: one program a row, which it reads twice, from cache then."""
+"""Activation quantization on a GPU: a row is read once and held in registers."""
 
 from __future__ import annotations
 
@@ -8,43 +8,67 @@ import triton.language as tl
 from torch import Tensor
 
 from quant.ops import fp8
+from quant.ops.quantize_rows import reference
+from quant.tensor import QuantRows
 
-BLOCK_K = 4096
+LONGEST = 32_768
+"""Columns of a row that a program holds: 32 for each of the most lanes that there can be."""
 
-TINY = torch.finfo(torch.float32).tiny
+LANES_A_WARP, COLUMNS_A_LANE = 32, 32
+
+LARGEST = tl.constexpr(fp8.LARGEST)
+TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 
 
 @triton.jit
-def quantize_rows_kernel(
-    x_ptr, codes_ptr, scale_ptr, k, x_stride,
-    LARGEST: tl.constexpr, TINY: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    """One program: the largest of a row, then its codes."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK_K)
-    largest = tl.zeros([BLOCK_K], tl.float32)
-    for start in range(0, k, BLOCK_K):
-        at = start + column
-        x = tl.load(x_ptr + row * x_stride + at, mask=at < k, other=0.0).to(tl.float32)
-        largest = tl.maximum(largest, tl.abs(x))
-    top = tl.maximum(tl.max(largest, 0), TINY)
-    # Divisions as IEEE rounds them: a code at an edge is the reference's.
-    scale = tl.maximum(tl.div_rn(top, LARGEST), TINY)
+def row_codes(x):
+    """x [rows, columns] fp32 -> the quotients that round to its codes, and the scales [rows].
+
+    The quotients are those of IEEE division, whose own sequence takes three times as long: a
+    code at an edge is the reference's.
+    """
+    top = tl.maximum(tl.max(tl.abs(x), 1), TINY)
+    scale = tl.maximum(tl.div_rn(top, LARGEST + tl.zeros_like(top)), TINY)
+    inverse = tl.div_rn(1.0 + tl.zeros_like(scale), scale)[:, None] + tl.zeros_like(x)
+    against = -scale[:, None] + tl.zeros_like(x)
+    quotient = x * inverse
+    for _ in tl.static_range(2):  # Newton's steps: the second rounds as division does
+        quotient = tl.fma(tl.fma(quotient, against, x), inverse, quotient)
+    return quotient, scale
+
+
+@triton.jit
+def quantize_rows_kernel(x_ptr, codes_ptr, scale_ptr, k, x_stride, BLOCK_K: tl.constexpr):
+    """One program: a row."""
+    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
+    column = tl.arange(0, BLOCK_K)[None]
+    mask = column < k
+    x = tl.load(x_ptr + row[:, None] * x_stride + column, mask=mask, other=0.0).to(tl.float32)
+    codes, scale = row_codes(x)
+    place = codes_ptr + row[:, None] * k + column
+    tl.store(place, codes.to(codes_ptr.dtype.element_ty), mask=mask)
     tl.store(scale_ptr + row, scale)
-    for start in range(0, k, BLOCK_K):
-        at = start + column
-        x = tl.load(x_ptr + row * x_stride + at, mask=at < k, other=0.0).to(tl.float32)
-        scaled = tl.div_rn(x, scale + tl.zeros_like(x))
-        scaled = tl.minimum(tl.maximum(scaled, -LARGEST), LARGEST)
-        tl.store(codes_ptr + row * k + at, scaled.to(codes_ptr.dtype.element_ty), mask=at < k)
 
 
-def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """As in `reference`; rows of x may be slices of wider ones."""
-    m, k = x.shape
+def empty_rows(m: int, k: int, x: Tensor) -> QuantRows:
+    """Memory for the codes of m rows that are made of x, not filled."""
     codes = torch.empty(m, k, dtype=torch.float8_e4m3fn, device=x.device)
-    scale = torch.empty(m, dtype=torch.float32, device=x.device)
+    return QuantRows(codes, torch.empty(m, dtype=torch.float32, device=x.device), x.dtype)
+
+
+def warps(block: int) -> int:
+    """Warps that hold `block` columns, up to `LONGEST`, in their registers."""
+    return max(1, block // (LANES_A_WARP * COLUMNS_A_LANE))
+
+
+def quantize_rows(x: Tensor) -> QuantRows:
+    """As in `reference`, which longer rows are left to; rows of x may be slices of wider ones."""
+    m, k = x.shape
+    if k > LONGEST:
+        return reference.quantize_rows(x)
+    y = empty_rows(m, k, x)
+    block = triton.next_power_of_2(k)
     quantize_rows_kernel[(m,)](
-        x, codes, scale, k, x.stride(0), LARGEST=fp8.LARGEST, TINY=TINY, BLOCK_K=BLOCK_K
+        x, y.codes, y.scale, k, x.stride(0), BLOCK_K=block, num_warps=warps(block)
     )
-    return codes, scale
+    return y

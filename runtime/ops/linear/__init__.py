@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.linear import FEW_ROWS, product
-from quant.tensor import QuantWeight
+from quant.tensor import QuantWeight, Rows
 
 Weight = Tensor | QuantWeight
 
@@ -30,7 +30,7 @@ def widened(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def linear(
-    x: Tensor,
+    x: Rows,
     weight: Weight,
     bias: Tensor | None = None,
     *,
@@ -41,10 +41,12 @@ def linear(
 
     With fp32 activations and 16-bit weights (the CPU's way): few rows are rounded to the
     weight's dtype so that half the bytes are read; many rows are computed in `wide_dtype`, or in
-    fp32 if `exact`.  `few` decides in the place of the rows for quantized weights.
+    fp32 if `exact`.  `few` decides in the place of the rows for quantized weights.  x is quantized
+    only where `takes_codes`.
     """
     if isinstance(weight, QuantWeight):
         return product(x, weight, bias, few=few)
+    assert isinstance(x, Tensor)
     if weight.dtype == x.dtype:
         return functional.linear(x, weight, bias)
     many = x.dtype if exact else wide_dtype()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.linear import FEW_ROWS
+from quant.linear import FEW_ROWS, takes_codes
 from quant.ops import gemv
 from quant.ops.dispatch import KERNEL, choice
-from quant.tensor import QuantWeight
+from quant.tensor import QuantWeight, Rows
 from runtime.ops.linear import Weight, linear, widened
 from runtime.ops.moe.device import by_groups, by_rows
-from runtime.ops.silu_gate import silu_gate
+from runtime.ops.route import likeliest_experts
+from runtime.ops.silu_gate import silu_gate, silu_gate_rows
 
 BLOCK_ROWS = 256
 """Rows a CPU takes through a feed-forward at once, so that what lies between stays in cache."""
@@ -23,18 +24,17 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     x [l, d], router [x, d].  The softmax runs in fp32 over ALL experts; the weights that are
     left after top-k are not made to sum to one.
     """
-    probabilities = torch.softmax(linear(x, router).float(), -1)
-    weights, experts = probabilities.topk(top_k, -1)
-    return weights.to(x.dtype), experts
+    return likeliest_experts(linear(x, router), top_k)
 
 
-def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
+def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
     """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
     l = x.shape[0]
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
         return _swiglu(x, gate_up, down, few)
     if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
         return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
+    assert isinstance(x, Tensor)
     gate_up, down = widened(gate_up, x), widened(down, x)
     out = torch.empty(l, down.shape[0], dtype=x.dtype)
     for rows, result in zip(x.split(BLOCK_ROWS), out.split(BLOCK_ROWS), strict=True):
@@ -42,8 +42,9 @@ def swiglu(x: Tensor, gate_up: Weight, down: Weight, *, few: bool | None = None)
     return out
 
 
-def _swiglu(x: Tensor, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
-    return linear(silu_gate(linear(x, gate_up, few=few)), down, few=few)
+def _swiglu(x: Rows, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
+    gate = silu_gate_rows if takes_codes(down, x.shape[0], few=few) else silu_gate
+    return linear(gate(linear(x, gate_up, few=few)), down, few=few)
 
 
 def moe(x: Tensor, router: Tensor, gate_up: Weight, down: Weight, top_k: int) -> Tensor:

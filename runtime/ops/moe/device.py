@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from quant.ops.gemv import expert_gemv
-from quant.ops.matmul import grouped_matmul
+from quant.ops.matmul import grouped_matmul, quantizes
+from quant.ops.quantize_rows import quantize_rows
+from quant.tensor import Rows
+from runtime.ops.combine import combine
 from runtime.ops.linear import Weight
-from runtime.ops.silu_gate import silu_gate
+from runtime.ops.silu_gate import silu_gate, silu_gate_rows
 
 
 def by_rows(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: Weight) -> Tensor:
@@ -20,28 +23,36 @@ def by_rows(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: 
     picked = experts.reshape(l * top_k)
     rows = x[:, None].expand(-1, top_k, -1).reshape(l * top_k, -1)
     y = expert_gemv(silu_gate(expert_gemv(rows, gate_up, picked)), down, picked)
-    return _combined(y.view(l, top_k, -1), weights)
+    return combine(y, weights)
 
 
 def by_groups(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: Weight) -> Tensor:
     """Many rows: sorted by expert, one product a group, then as above; same arguments and result.
 
-    fp8 never waits for the host; the other schemes do once a product, for the sizes of the groups.
+    fp8 never waits for the host; the other schemes do once, for the sizes of the groups.
+    """
+    tokens, places, ends = grouped(experts, gate_up.shape[0])
+    if not (quantizes(gate_up) and quantizes(down)):
+        ends = ends.cpu()
+    # A token's codes are the same for all of its experts.
+    rows: Rows = quantize_rows(x) if quantizes(gate_up) else x
+    gate = silu_gate_rows if quantizes(down) else silu_gate
+    # Nothing in between has a name, so that it is free once it has been read.
+    y = grouped_matmul(gate(grouped_matmul(rows[tokens], gate_up, ends)), down, ends)
+    return combine(y, weights, places)
+
+
+def grouped(experts: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The picks [l, top_k] of `count` experts, sorted by expert and then by token.
+
+    Returns the token of each pick, the place of each token's picks [l, top_k] in that order, and
+    the row after each expert's.
     """
     l, top_k = experts.shape
-    picked, order = experts.reshape(l * top_k).sort(stable=True)
-    count = gate_up.shape[0]
-    ends = torch.searchsorted(picked, torch.arange(count, device=x.device), right=True)
-    y = grouped_matmul(x[order // top_k], gate_up, ends)
-    y = grouped_matmul(silu_gate(y), down, ends)
-    return _combined(y[order.argsort()].view(l, top_k, -1), weights)
-
-
-def _combined(y: Tensor, weights: Tensor) -> Tensor:
-    """y [l, top_k, d], weights [l, top_k] -> [l, d], summed in fp32 and in the order of top_k."""
-    shares = weights.float()[..., None].unbind(1)
-    first, *rest = zip(y.unbind(1), shares, strict=True)
-    out = first[0].float() * first[1]
-    for part, share in rest:
-        out += part * share
-    return out.to(y.dtype)
+    # A radix sort passes over its keys once for each byte of them.
+    picked, order = experts.reshape(l * top_k).to(torch.int16).sort(stable=True)
+    known = torch.arange(count, dtype=torch.int16, device=experts.device)
+    ends = torch.searchsorted(picked, known, right=True, out_int32=True)
+    ranks = torch.arange(l * top_k, device=experts.device)
+    places = torch.empty_like(order).scatter_(0, order, ranks)
+    return order // top_k, places.view(l, top_k), ends
