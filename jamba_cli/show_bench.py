@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from jamba_cli.human import format_bytes
@@ -26,13 +27,7 @@ def show(
     """Loads or makes the model, measures every length and prints a table or one JSON object."""
     from runtime.bench import measure
 
-    engine, name = _engine(run, shape, keep, max(lengths) + decode_tokens)
-    most = engine.config.max_context - decode_tokens
-    if too_long := [length for length in lengths if length > most]:
-        raise UsageError(
-            f"--tokens {max(too_long):,} and {decode_tokens:,} more are over the context of "
-            f"{engine.config.max_context:,}"
-        )
+    engine, name = open_engine(run, shape, keep, lengths, decode_tokens)
     results = []
     for length in lengths:
         run.output.note(f"measuring {length:,} tokens")
@@ -48,7 +43,7 @@ def show(
     if run.output.json:
         run.output.result(as_json(engine, name, results))
         return
-    run.output.line(f"{name}{_scheme(engine)} on {hardware(engine)}", "bold")
+    run.output.line(heading(engine, name), "bold")
     run.output.line(f"weights {format_bytes(engine.weights_nbytes)}, {_memory_line(engine)}")
     run.output.line()
     rows = [
@@ -57,12 +52,45 @@ def show(
             f"{r.prefill_s:.2f}",
             f"{r.prefill_rate:,.0f}",
             f"{r.decode_rate:,.1f}",
-            format_bytes(_cache_bytes(engine, r)),
+            format_bytes(r.cache_bytes),
+            *_memory_cells(r),
         )
         for r in results
     ]
-    heads = ("prompt", "prefill s", "prefill tok/s", "decode tok/s", "cache")
-    run.output.table(heads, rows, align=">>>>>")
+    heads = ["prompt", "prefill s", "prefill tok/s", "decode tok/s", "cache"]
+    if results[0].device_peak is not None:
+        heads += ["peak", "planned", "off"]
+    run.output.table(heads, rows, align=">" * len(heads))
+
+
+def open_engine(
+    run: Session, shape: str | None, keep: Sequence[str], lengths: Sequence[int], more: int
+) -> tuple[Engine, str]:
+    """Loads or makes the model for these lengths and `more` tokens after; also its name.
+
+    Raises UsageError where they are over its context.
+    """
+    engine, name = _engine(run, shape, keep, max(lengths) + more)
+    if too_long := [length for length in lengths if length + more > engine.config.max_context]:
+        raise UsageError(
+            f"--tokens {max(too_long):,} and {more:,} more are over the context of "
+            f"{engine.config.max_context:,}"
+        )
+    return engine, name
+
+
+def heading(engine: Engine, name: str) -> str:
+    """What was measured, and on what."""
+    scheme = "" if engine.scheme == "none" else f" in {engine.scheme}"
+    return f"{name}{scheme} on {hardware(engine)}"
+
+
+def _memory_cells(result: Measurement) -> list[str]:
+    """The measured peak of the device's memory, the plan's figure, and by how much it is off."""
+    if result.device_peak is None:
+        return []
+    off = 100 * (result.planned / result.device_peak - 1)
+    return [format_bytes(result.device_peak), format_bytes(result.planned), f"{off:+.1f} %"]
 
 
 def _engine(
@@ -97,14 +125,6 @@ def _engine(
     return engine, settings.model
 
 
-def _scheme(engine: Engine) -> str:
-    return "" if engine.scheme == "none" else f" in {engine.scheme}"
-
-
-def _cache_bytes(engine: Engine, result: Measurement) -> int:
-    return engine.new_cache(result.prompt_tokens + result.decode_tokens).nbytes
-
-
 def _memory_line(engine: Engine) -> str:
     from runtime.memory import peaks
 
@@ -125,7 +145,16 @@ def hardware(engine: Engine) -> str:
         threads = torch.get_num_threads()
         capability = torch.backends.cpu.get_cpu_capability()
         device = f"{platform.machine()} CPU, {threads} threads, {capability}"
-    return f"{device}, torch {torch.__version__}"
+    triton = f", triton {version('triton')}" if engine.device.type == "cuda" else ""
+    return f"{device}, torch {torch.__version__}{triton}"
+
+
+def version(package: str) -> str:
+    """The version of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 def as_json(engine: Engine, name: str, results: Sequence[Measurement]) -> dict[str, object]:
@@ -148,7 +177,10 @@ def as_json(engine: Engine, name: str, results: Sequence[Measurement]) -> dict[s
                 "decode_tokens": r.decode_tokens,
                 "decode_s": round(r.decode_s, 4),
                 "decode_tokens_per_s": round(r.decode_rate, 1),
-                "cache_bytes": _cache_bytes(engine, r),
+                "cache_bytes": r.cache_bytes,
+                "planned_bytes": r.planned,
+                "device_peak_bytes": r.device_peak,
+                "device_reserved_bytes": r.device_reserved,
             }
             for r in results
         ],

@@ -34,6 +34,19 @@ def peaks(device: torch.device, held: int) -> dict[str, int]:
     return {"workspace_peak": max(0, peak - held), "host_peak": host, "device_peak": peak}
 
 
+def forget_peak(device: torch.device) -> None:
+    """Begins a new peak of a GPU's memory; a host's can't be begun anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_peaks(device: torch.device) -> tuple[int, int] | None:
+    """On a GPU the most bytes that tensors took and that the process held for them."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that is free on the device now, other processes counted."""
     if device.type == "cuda":

@@ -131,7 +131,13 @@ SCHEMAS = {
     "bench": (
         "`schema_version` 1, `command`, `model`, `scheme`, `hardware`, `weights_bytes`, "
         "`memory_bytes`, `results`: a list of `prompt_tokens`, `prefill_s`, "
-        "`prefill_tokens_per_s`, `decode_tokens`, `decode_s`, `decode_tokens_per_s`, `cache_bytes`."
+        "`prefill_tokens_per_s`, `decode_tokens`, `decode_s`, `decode_tokens_per_s`, "
+        "`cache_bytes`, `planned_bytes` (weights, cache and workspace by the plan), "
+        "`device_peak_bytes` and `device_reserved_bytes` (null on a CPU). "
+        "With `--profile`: `ceilings` (rates a second) and `profiles` in the place of `results`, "
+        "each of `past_tokens`, `new_tokens`, `step_s`, `floor_s`, `rest_s`, "
+        "`launches`, `parts` (`part`, `seconds`, `floor_s`, `bound_by`) and "
+        "`kernels` (the longest, on a GPU)."
     ),
 }
 

@@ -36,6 +36,14 @@ DecodeTokens = Annotated[
         rich_help_panel="Generation",
     ),
 ]
+Profile = Annotated[
+    bool,
+    typer.Option(
+        "--profile",
+        help="Take the last chunk of each prompt and a decode step after it apart, beside what the "
+        "machine could do.",
+    ),
+]
 Repeats = Annotated[
     int,
     typer.Option("--repeats", min=1, max=100, help="Times each is measured; the median counts."),
@@ -47,6 +55,7 @@ def bench(
     tokens: Tokens = None,
     decode_tokens: DecodeTokens = 32,
     repeats: Repeats = 3,
+    profile: Profile = False,
     model: options.Model = None,
     device: options.Device = None,
     scheme: options.Scheme = None,
@@ -58,7 +67,7 @@ def bench(
     no_color: options.NoColor = False,
 ) -> None:
     """Measure prefill and decode speed and memory."""
-    from jamba_cli import session, show_bench
+    from jamba_cli import session, show_bench, show_profile
 
     with session.start(
         json=json,
@@ -70,4 +79,5 @@ def bench(
         scheme=scheme,
         chunk_tokens=chunk_tokens,
     ) as run:
-        show_bench.show(run, shape, tokens or [512, 2048], decode_tokens, repeats, keep or ())
+        show = show_profile.show if profile else show_bench.show
+        show(run, shape, tokens or [512, 2048], decode_tokens, repeats, keep or ())
