@@ -71,10 +71,9 @@ def open_engine(
     Raises UsageError where they are over its context.
     """
     engine, name = _engine(run, shape, keep, max(lengths) + more)
-    if too_long := [length for length in lengths if length + more > engine.config.max_context]:
+    if max(lengths) > engine.config.max_context:  # what is decoded after it may go past
         raise UsageError(
-            f"--tokens {max(too_long):,} and {more:,} more are over the context of "
-            f"{engine.config.max_context:,}"
+            f"--tokens {max(lengths):,} is over the context of {engine.config.max_context:,}"
         )
     return engine, name
 

@@ -78,7 +78,9 @@ class CudaTransfer:
             for i, (slab, copied) in enumerate(self._slabs):
                 if slab.numel() >= region.nbytes and copied.query():
                     return self._slabs.pop(i)
-        return torch.empty(region.nbytes, dtype=torch.uint8, pin_memory=True), torch.cuda.Event()
+        with torch.cuda.device(self.device):  # a thread begins on the first GPU, whichever is used
+            slab = torch.empty(region.nbytes, dtype=torch.uint8, pin_memory=True)
+        return slab, torch.cuda.Event()
 
     def _give(self, slab: _Slab) -> None:
         with self._lock:

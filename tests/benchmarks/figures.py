@@ -98,10 +98,10 @@ FIGURES = (
            prefill_s("3b", LONG)),
     Figure("3B shape in bf16, decode at 4k", 400, "tok/s", "about 520 by bandwidth",
            decode_rate("3b", 4_096), low=False),
-    Figure("256k saved in fp8: time that saving adds", 5, "%", "", of("contexts", "saving_percent")),
-    Figure("256k saved in fp8: restore, times the raw read of its files", 1.3, "x", "",
+    Figure("256k in fp8: time that saving adds", 5, "%", "", of("contexts", "saving_percent")),
+    Figure("256k in fp8: restore, times the raw read of its files", 1.3, "x", "",
            of("contexts", "restore_ratio")),
-    Figure("256k saved in fp8: second question, to the first token", 3, "s", "",
+    Figure("256k in fp8: second question, to the first token", 3, "s", "",
            of("contexts", "second_question_s")),
 )  # fmt: skip
 

@@ -82,7 +82,8 @@ def run_script(group: Group, options: argparse.Namespace, left: float) -> None:
     """A benchmark of its own, which prints one JSON object."""
     command = [sys.executable, "-m", f"tests.benchmarks.{group.script}", "--json"]
     command += ["--device", options.device]
-    command += ["--shape", options.shape] if options.shape else []
+    if options.shape:
+        command += ["--shape", options.shape, group.size_option, str(max(options.lengths))]
     try:
         done = subprocess.run(command, timeout=left + GRACE_S, capture_output=True, text=True)
     except subprocess.TimeoutExpired:

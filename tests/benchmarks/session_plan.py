@@ -39,6 +39,7 @@ class Group:
     scheme: str = "none"
     tasks: tuple[Task, ...] = ()
     script: str = ""
+    size_option: str = "--tokens"
     script_s: float = 0.0
 
     @property
@@ -68,7 +69,7 @@ def groups(lengths: tuple[int, ...] = LENGTHS) -> list[Group]:
     found.append(Group("3b", "3b", "none", small))
     found.append(Group("peer", script="peer_transformers", script_s=60))
     found.append(Group("contexts", script="saved_contexts_gpu", script_s=120))
-    found.append(Group("start", script="start_up", script_s=240))
+    found.append(Group("start", script="start_up", size_option="--bytes", script_s=240))
     return found
 
 

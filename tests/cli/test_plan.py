@@ -167,6 +167,15 @@ def test_bench_of_a_scheme(here):
     assert value["scheme"] == "int8"
 
 
+def test_bench_takes_a_step_apart(here):
+    done = here("bench", "--model", str(GOLDEN / "default"), "--tokens", "64", "--chunk-tokens",
+                "16", "--repeats", "1", "--profile", "--json")  # fmt: skip
+    chunk, step = json.loads(done.stdout)["profiles"]
+    assert (chunk["past_tokens"], chunk["new_tokens"]) == (48, 16)
+    assert (step["past_tokens"], step["new_tokens"]) == (64, 1)
+    assert all(part["seconds"] > 0 for part in chunk["parts"])
+
+
 def test_a_scheme_in_the_settings(here, model, tmp_path):
     (tmp_path / "config" / "jamba").mkdir(parents=True)
     (tmp_path / "config" / "jamba" / "config.toml").write_text('scheme = "int3"')

@@ -1,0 +1,91 @@
+"""The benchmark session: failures are recorded, what is missing is said, what is slow is no yes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from xml.dom import minidom
+
+import pytest
+
+from tests.benchmarks import gpu_session, session_group
+from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.session_plan import ON_DEMAND, groups
+from tests.benchmarks.write_benchmarks import page, plot, read
+
+MACHINE = {"key": "machine", "date": "2026-01-01", "card": "a card", "command": "a command"}
+
+
+@pytest.fixture
+def results(tmp_path):
+    part = {"part": "moe", "seconds": 0.5, "floor_s": 0.25, "bound_by": "products"}
+    step = {"past_tokens": 10, "new_tokens": 4, "step_s": 0.6, "floor_s": 0.25, "rest_s": 0.1,
+            "launches": 7, "parts": [part]}  # fmt: skip
+    lines = [
+        MACHINE,
+        {"key": "fp8:prefill:262144", "error": "an earlier failure"},
+        {"key": "fp8:prefill:262144", "tokens": 262_144, "seconds": [11.0, 11.5, 30.0]},
+        {"key": "fp8:decode:262144", "steps": 64, "seconds": [0.64]},
+        {"key": "fp8:prefill:8192", "tokens": 8_192, "seconds": [0.4]},
+        {"key": "fp8:memory:262144", "tokens": 262_144, "planned_bytes": 63_000_000_000,
+         "device_peak_bytes": 60_000_000_000, "device_reserved_bytes": 62_000_000_000},
+        {"key": "fp8:profile:chunk:262144", **step},
+        {"key": "nf4:read:8192", "skipped": "not run: 3 s were left"},
+        {"key": "int8:prefill:8192", "error": "OutOfMemoryError: too much\nmore"},
+    ]  # fmt: skip
+    file = tmp_path / "results.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_the_page(results):
+    text = page(*read([results]))
+    assert "| prefill 262,144 tokens, fp8 | <= 12 s | 11.5 s | yes | vLLM 0.24 fp8 15.6 s |" in text
+    assert "| prefill 8,192 tokens, fp8 | <= 0.3 s | 0.4 s | no |" in text
+    assert "| decode at 256k, fp8 | >= 150 tok/s | 100 tok/s | no |" in text
+    assert text.count("not measured |") == len(FIGURES) - 4
+    assert "| fp8 | 262,144 | 63.0 | 60.0 | 62.0 | +5.0 % |" in text
+    assert "| moe | 500.00 | 83 % | 250.00 | 50 % | products |" in text
+    assert "| `int8:prefill:8192` | OutOfMemoryError: too much |" in text
+    assert "an earlier failure" not in text
+
+
+def test_the_plot_is_an_image(results):
+    chart = minidom.parseString(plot(read([results])[0]))
+    assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3
+
+
+def test_a_failure_is_recorded_and_goes_no_further(tmp_path):
+    def fail():
+        raise RuntimeError("CUDA out of memory")
+
+    file = tmp_path / "results.jsonl"
+    assert not session_group.attempt(file, "a", fail)
+    assert session_group.attempt(file, "b", lambda: {"seconds": [1.0]})
+    first, second = map(json.loads, file.read_text().splitlines())
+    assert first["error"] == "RuntimeError: CUDA out of memory"
+    assert second["seconds"] == [1.0]
+
+
+def test_what_is_run():
+    def wanted(*only):
+        return [g.name for g in groups() if gpu_session.is_wanted(g, list(only))]
+
+    assert wanted() == ["fp8", "int8", "nf4", "3b", "peer"]
+    assert wanted("start", "fp8:read") == ["fp8", "start"]
+    assert set(ON_DEMAND) <= {g.name for g in groups()}
+    (fp8,) = (g for g in groups() if g.name == "fp8")
+    assert [t.tokens for t in session_group.chosen(fp8, ["fp8:read:8192"])] == [8_192]
+    assert len(list(session_group.chosen(fp8, []))) == 6
+    assert sum(g.must_s for g in groups() if g.name not in ON_DEMAND) < 420
+
+
+def test_a_script_that_fails_is_a_line(tmp_path):
+    options = argparse.Namespace(
+        results=tmp_path / "results.jsonl", device="cpu", shape="none", lengths=[8]
+    )
+    (peer,) = (g for g in groups() if g.name == "peer")
+    gpu_session.run_script(peer, options, 60)
+    (line,) = map(json.loads, options.results.read_text().splitlines())
+    assert line["key"] == "peer"
+    assert "KeyError" in line["error"]
