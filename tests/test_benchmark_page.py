@@ -7,8 +7,10 @@ import json
 from xml.dom import minidom
 
 import pytest
+import torch
+from torch.nn import functional
 
-from tests.benchmarks import gpu_session, session_group
+from tests.benchmarks import gpu_session, peer_transformers, session_group
 from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.session_plan import ON_DEMAND, groups
 from tests.benchmarks.write_benchmarks import page, plot, read
@@ -89,3 +91,17 @@ def test_a_script_that_fails_is_a_line(tmp_path):
     (line,) = map(json.loads, options.results.read_text().splitlines())
     assert line["key"] == "peer"
     assert "KeyError" in line["error"]
+
+
+def test_what_stands_in_for_the_peers_convolution():
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (
+        torch.randn(shape, generator=generator) for shape in ((1, 6, 9), (6, 4), (6,))
+    )
+    conv = functional.conv1d(x, weight[:, None], bias, padding=3, groups=6)[..., :9]
+    whole = peer_transformers.conv_fn(x, weight, bias, activation="silu")
+    torch.testing.assert_close(whole, functional.silu(conv))
+    state = x[..., 5:8].clone()
+    last = peer_transformers.conv_update(x[..., 8], state, weight, bias, "silu")
+    torch.testing.assert_close(last, whole[..., 8])
+    assert torch.equal(state, x[..., 6:])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from quant.ops.matmul.scaled import multiplies_fp8
+from quant.ops.matmul.scaled import ROWS, multiplies_fp8
 from quant.schemes import SCHEMES
 from runtime.bench import synchronize
 from runtime.engine import Engine
@@ -46,11 +46,13 @@ def measure_ceilings(engine: Engine, rows: int) -> Ceilings:
     d, n = config.hidden_size, 2 * config.intermediate_size
     gpu = device.type == "cuda"
     dtype = engine.model.activation_dtype if gpu else wide_dtype()
-    x = torch.randn(min(rows, 8192 if gpu else 256), d, device=device, dtype=dtype)
+    few = max(ROWS, min(rows, 8192 if gpu else 256) // ROWS * ROWS)
+    x = torch.randn(few, d, device=device, dtype=dtype)
     weight = torch.randn(n, d, device=device, dtype=dtype)
     work = 2 * x.shape[0] * d * n
     flop = work / _seconds(lambda: functional.linear(x, weight), device)
-    fp8 = work / _fp8_seconds(x, weight) if gpu and multiplies_fp8(device) else flop
+    in_fp8 = gpu and multiplies_fp8(device) and not any(side % ROWS for side in (n, d))
+    fp8 = work / _fp8_seconds(x, weight) if in_fp8 else flop
     source = torch.ones(1 << (28 if gpu else 26), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copied = 2 * source.numel() / _seconds(lambda: target.copy_(source), device)
@@ -59,9 +61,8 @@ def measure_ceilings(engine: Engine, rows: int) -> Ceilings:
 
 
 def _fp8_seconds(x: torch.Tensor, weight: torch.Tensor) -> float:
-    codes = SCHEMES["fp8"].quantize(weight)
-    rows = SCHEMES["fp8"].quantize(x[: x.shape[0] // 16 * 16 or 16])
-    seconds = _seconds(
+    codes, rows = SCHEMES["fp8"].quantize(weight), SCHEMES["fp8"].quantize(x)
+    return _seconds(
         lambda: torch._scaled_mm(
             rows.codes,
             codes.codes.t(),
@@ -72,7 +73,6 @@ def _fp8_seconds(x: torch.Tensor, weight: torch.Tensor) -> float:
         ),
         x.device,
     )
-    return seconds * x.shape[0] / rows.codes.shape[0]
 
 
 def _exponentials(device: torch.device, clock_mhz: int) -> float:

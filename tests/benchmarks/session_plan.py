@@ -62,7 +62,10 @@ def groups(lengths: tuple[int, ...] = LENGTHS) -> list[Group]:
     longest = max(lengths)
     found = []
     for scheme in ("fp8", "int8", "nf4"):
-        first, *others = (read_task(scheme, each, must=i < 2) for i, each in enumerate(lengths))
+        first, *others = (
+            read_task(scheme, each, must=i < 2 or (scheme, each) == ("fp8", 130_000))
+            for i, each in enumerate(lengths)
+        )
         profile = Task("profile", longest, 3, must=True, estimate_s=10)
         found.append(Group(scheme, "mini", scheme, (first, *others[:1], profile, *others[1:])))
     small = (read_task("3b", longest, must=True), read_task("3b", min(4096, longest), must=True))

@@ -120,3 +120,18 @@ def test_a_measurement_decodes_at_the_end_of_the_prompt(engine):
     result = measure(engine, 50, decode_tokens=4, chunk_tokens=20, repeats=1)
     assert (result.prompt_tokens, result.decode_tokens) == (50, 4)
     assert result.planned > engine.weights_nbytes
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
+def test_on_a_gpu_every_part_has_its_kernels():
+    engine = Engine.load(GOLDEN / "default", device="cuda")
+    ceilings = measure_ceilings(engine, 64)
+    for past, new in ((0, 33), (33, 1)):
+        profile = profile_step(engine, ceilings, past, new, repeats=1)
+        assert all(part.seconds > 0 for part in profile.parts)
+        assert profile.launches >= len(profile.parts)
+        assert {kernel.part for kernel in profile.kernels} <= {p.part for p in profile.parts}
+    reading = Reading(engine, 50, decode_tokens=4, chunk_tokens=20)
+    result = reading.measurement(reading.prefill(1), reading.decode(1))
+    assert engine.weights_nbytes < result.device_peak <= result.device_reserved
