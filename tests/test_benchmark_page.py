@@ -52,6 +52,15 @@ def test_the_page(results):
     assert "an earlier failure" not in text
 
 
+def test_figures_of_two_cards_are_not_mixed(results, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(MACHINE | {"card": "another card"}))
+    with pytest.raises(SystemExit, match="a card, another card"):
+        read([results, other])
+    other.write_text(json.dumps(MACHINE | {"command": "one more"}))
+    assert read([results, other])[0]["machine"]["command"] == "a command\none more"
+
+
 def test_the_plot_is_an_image(results):
     chart = minidom.parseString(plot(read([results])[0]))
     assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3

@@ -24,14 +24,22 @@ def read(files: list[Path]) -> tuple[Results, dict[str, str]]:
     """What was measured by key, and what failed or was not run."""
     results: Results = {}
     failed: dict[str, str] = {}
+    commands: list[str] = []
+    cards: set[str] = set()
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
             key = values.pop("key")
+            if key == "machine":
+                commands.append(values["command"])
+                cards.add(values["card"])
             if problem := values.get("error") or values.get("skipped"):
                 failed[key] = problem
             else:
                 results[key] = values
+    if len(cards) > 1:
+        raise SystemExit(f"figures of different cards make no page: {', '.join(sorted(cards))}")
+    results["machine"]["command"] = "\n".join(dict.fromkeys(commands))
     return results, {key: why for key, why in failed.items() if key not in results}
 
 
