@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +69,15 @@ class Answering:
     stop: int
     max_new: int
     ways: Sequence[str] = ("guided", "free")
+    worker: int = 0
+    workers: int = 1
 
     def answers(self, items: Sequence[Item]) -> Iterator[tuple[int, dict[str, list[int]]]]:
-        """Number and greedy answers of each item; a document's questions share its state."""
-        for group in document_groups(items):
+        """Number and greedy answers of this worker's items; a document's questions share its state.
+
+        Documents are dealt out to the workers by turns.
+        """
+        for group in document_groups(items)[self.worker :: self.workers]:
             rows = [items[number].ids for number in group]
             shared = common_prefix(rows)
             base = self.engine.new_cache(max(map(len, rows)) + self.max_new)
@@ -94,18 +99,23 @@ class Answering:
         tokens = self.engine.generate(cache, logits, params, stop_ids=[self.stop], guide=guide)
         return [token.id for token in tokens if not token.is_stop]
 
-    def answer_for(
-        self, items: Sequence[Item], log: Path, limit_s: float
-    ) -> dict[str, dict[int, list[int]]]:
-        """By way, as many answers as the time allows; each is also written to `log` at once."""
+    def answer_for(self, items: Sequence[Item], log: Path, limit_s: float) -> None:
+        """Writes as many answers to `log` as the time allows, each at once."""
         started = time.monotonic()
-        made: dict[str, dict[int, list[int]]] = {way: {} for way in self.ways}
         with log.open("w") as file:
             for number, answers in self.answers(items):
                 for way, ids in answers.items():
-                    made[way][number] = ids
                     file.write(json.dumps({"number": number, "way": way, "ids": ids}) + "\n")
                 file.flush()
                 if time.monotonic() - started > limit_s:
                     break
-        return made
+
+
+def read_answers(logs: Iterable[Path]) -> dict[str, dict[int, list[int]]]:
+    """By way and number of the item, what `answer_for` wrote."""
+    made: dict[str, dict[int, list[int]]] = {}
+    for log in logs:
+        for line in log.read_text().splitlines():
+            row = json.loads(line)
+            made.setdefault(row["way"], {})[row["number"]] = row["ids"]
+    return made
