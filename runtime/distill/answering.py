@@ -28,11 +28,11 @@ MIX = {
 """How many documents of each kind are taken in turn, so that any beginning is a fair sample."""
 
 
-def document_groups(items: Sequence[Item]) -> list[list[int]]:
-    """Numbers of the items by document, in an order that mixes the kinds."""
+def document_groups(items: Sequence[Item], chosen: Iterable[int]) -> list[list[int]]:
+    """The chosen numbers of items by document, in an order that mixes the kinds."""
     by_document: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        by_document.setdefault(str(item.blocks), []).append(number)
+    for number in chosen:
+        by_document.setdefault(str(items[number].blocks), []).append(number)
     piles: dict[str, list[list[int]]] = {kind: [] for kind in MIX}
     for group in by_document.values():
         kind = items[group[0]].kind
@@ -72,12 +72,14 @@ class Answering:
     worker: int = 0
     workers: int = 1
 
-    def answers(self, items: Sequence[Item]) -> Iterator[tuple[int, dict[str, list[int]]]]:
+    def answers(
+        self, items: Sequence[Item], chosen: Iterable[int]
+    ) -> Iterator[tuple[int, dict[str, list[int]]]]:
         """Number and greedy answers of this worker's items; a document's questions share its state.
 
         Documents are dealt out to the workers by turns.
         """
-        for group in document_groups(items)[self.worker :: self.workers]:
+        for group in document_groups(items, chosen)[self.worker :: self.workers]:
             rows = [items[number].ids for number in group]
             shared = common_prefix(rows)
             base = self.engine.new_cache(max(map(len, rows)) + self.max_new)
@@ -99,11 +101,13 @@ class Answering:
         tokens = self.engine.generate(cache, logits, params, stop_ids=[self.stop], guide=guide)
         return [token.id for token in tokens if not token.is_stop]
 
-    def answer_for(self, items: Sequence[Item], log: Path, limit_s: float) -> None:
+    def answer_for(
+        self, items: Sequence[Item], chosen: Iterable[int], log: Path, limit_s: float
+    ) -> None:
         """Writes as many answers to `log` as the time allows, each at once."""
         started = time.monotonic()
         with log.open("w") as file:
-            for number, answers in self.answers(items):
+            for number, answers in self.answers(items, chosen):
                 for way, ids in answers.items():
                     file.write(json.dumps({"number": number, "way": way, "ids": ids}) + "\n")
                 file.flush()

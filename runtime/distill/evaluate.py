@@ -74,11 +74,15 @@ def read_teacher(path: Path, device: torch.device, dtype: torch.dtype) -> States
 
 
 def shared_answers(
-    student: Student, items: Sequence[Item], world: World, out: Path, batch: int
+    student: Student,
+    items: Sequence[Item],
+    numbers: Sequence[int],
+    world: World,
+    args: argparse.Namespace,
 ) -> dict[int, list[int]]:
-    """Greedy answers to all items, shared among the processes through files."""
-    mine = list(range(world.rank, len(items), world.size))
-    made = generate(student, [items[i].ids for i in mine], MAX_NEW, STOP, batch)
+    """Greedy answers to these items, shared among the processes through files."""
+    mine, out = numbers[world.rank :: world.size], args.out
+    made = generate(student, [items[i].ids for i in mine], MAX_NEW, STOP, args.batch)
     (out / f"answers.{world.rank}.json").write_text(json.dumps(dict(zip(mine, made, strict=True))))
     world.barrier()
     answers: dict[int, list[int]] = {}
@@ -100,11 +104,12 @@ def report(
     tables: dict[str, object] = {}
     samples: dict[int, dict[str, object]] = {}
     for way, made in ways.items():
-        chosen = sorted(made)
-        answers = [encoding.decode(made[number]) for number in chosen]
-        picked = [items[number] for number in chosen]
-        tables[way] = score(picked, answers, [made[number] for number in chosen], MAX_NEW)
-        for number, item, answer in zip(chosen, picked, answers, strict=True):
+        numbers = sorted(made)
+        logger.info("%s: %d answers", way, len(numbers))
+        answers = [encoding.decode(made[number]) for number in numbers]
+        picked = [items[number] for number in numbers]
+        tables[way] = score(picked, answers, [made[number] for number in numbers], MAX_NEW)
+        for number, item, answer in zip(numbers, picked, answers, strict=True):
             sample = samples.setdefault(number, {"kind": item.kind, "task": item.task})
             sample |= {"expected": item.expected, way: answer}
     if args.corpus is not None:
@@ -119,10 +124,10 @@ def report(
         logger.info("%s %s:\n%s", args.name, way, json.dumps(table, indent=1))
 
 
-def chosen_items(args: argparse.Namespace) -> list[Item]:
-    """The items that are asked for."""
-    items = [item for item in evalset.read(args.items) if item.kind.startswith(args.kind)]
-    return items[:: args.every]
+def chosen(args: argparse.Namespace, items: Sequence[Item]) -> list[int]:
+    """The numbers of the items that are asked for."""
+    kind = [number for number, item in enumerate(items) if item.kind.startswith(args.kind)]
+    return kind[:: args.every]
 
 
 def answer_share(args: argparse.Namespace, worker: int) -> None:
@@ -133,7 +138,8 @@ def answer_share(args: argparse.Namespace, worker: int) -> None:
     ways = tuple(args.ways)
     answering = Answering(engine, encode, STOP, MAX_NEW, ways, worker, args.workers)
     log = args.out / f"{args.name}.{worker}.answers.jsonl"
-    answering.answer_for(chosen_items(args), log, args.limit_s)
+    items = evalset.read(args.items)
+    answering.answer_for(items, chosen(args, items), log, args.limit_s)
 
 
 def run_exported(args: argparse.Namespace) -> None:
@@ -153,14 +159,8 @@ def run_exported(args: argparse.Namespace) -> None:
     logger.info("answers: %.0f s", time.monotonic() - started)
     logs = [args.out / f"{args.name}.{n}.answers.jsonl" for n in range(args.workers)]
     engine = Engine.load(args.checkpoint, device=args.device)
-    device = engine.device
-    report(
-        args,
-        chosen_items(args),
-        read_answers(logs),
-        lambda row: engine.score(row.tolist()),
-        device,
-    )
+    items, made = evalset.read(args.items), read_answers(logs)
+    report(args, items, made, lambda row: engine.score(row.tolist()), engine.device)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -174,8 +174,8 @@ def run(args: argparse.Namespace) -> None:
     student = load_student(args.checkpoint, args.teacher, world.device, dtype)
     student.quantize = not args.unquantized
     student.refresh()
-    items = chosen_items(args)
-    made = shared_answers(student, items, world, args.out, args.batch)
+    items = evalset.read(args.items)
+    made = shared_answers(student, items, chosen(args, items), world, args)
 
     def logits(row: Tensor) -> Tensor:
         return prefill_hidden(student, row.to(world.device)) @ student.embedding.t()
