@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,36 +19,48 @@ from runtime.distill.train import Plan, Trainer
 logger = logging.getLogger(__name__)
 
 _SECONDS = ("align_s", "distil_s", "tasks_s")
-_COUNTS = ("tokens", "text_length", "max_steps", "language_every", "log_every")
-_RATES = ("tasks_rate", "distil_rate", "copying_share")
+_COUNTS = ("tokens", "text_length", "max_steps", "language_every", "tasks_every", "log_every")
+_RATES = ("tasks_rate", "distil_rate", "copying_share", "alignment", "quantize_from")
 _PLAN_OPTIONS = (*_SECONDS, *_COUNTS, *_RATES)
 
 
 def _train(args: argparse.Namespace) -> None:
-    """Runs the chosen stages, each going on from the checkpoint of the one before."""
+    """Runs the stages that have seconds, each going on from the one before.
+
+    SIGTERM ends the running stage as if its time were up, and leaves the later ones out.
+    """
     world = World()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(world, "ended", True))
     plan = Plan(seed=args.seed)
     given = {name: value for name in _PLAN_OPTIONS if (value := getattr(args, name)) is not None}
     plan = replace(plan, **given)
     config = StudentConfig(layers=args.layers)
     trainer = Trainer(plan, world, config, read_gguf(args.teacher).tensors)
-    if args.start is not None:
-        trainer.load(args.start)
+    if args.start_from is not None:
+        trainer.load(export.read_weights(args.start_from))
+    args.out.mkdir(parents=True, exist_ok=True)
+    trainer.checkpoint = args.out / "running.pt"
     _wait_for(args.data / "text.done")
-    text = TextRows(args.data / "text.u16", args.seed + len(args.stages), world.rank, world.size)
-    logger.info("%.1fM text tokens; start", len(text.tokens) / 1e6)
-    for stage in args.stages.split(","):
+    seconds = {"align": plan.align_s, "distil": plan.distil_s, "tasks": plan.tasks_s}
+    stages = [stage for stage, budget in seconds.items() if budget > 0]
+    text = TextRows(args.data, plan.text_shares, args.seed + len(stages), world.rank)
+    tasks = None
+    logger.info("text tokens: %s", {kind: len(ids) for kind, ids in text.tokens.items()})
+    for stage in stages:
+        if stage == "tasks" or (stage == "distil" and plan.tasks_every > 0):
+            _wait_for(args.data / "tasks.done")
+            tasks = tasks or TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
+            logger.info("task tokens: %s", tasks.tokens())
         if stage == "align":
             trainer.align(text)
         elif stage == "distil":
-            trainer.distil(text)
-        elif stage == "tasks":
-            _wait_for(args.data / "tasks.done")
-            rows = TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
-            logger.info("task tokens: %s", rows.tokens())
-            trainer.learn_tasks(text, rows)
-        if stage != "align":
-            trainer.save(args.out / f"{stage}.pt")
+            trainer.distil(text, tasks)
+        elif tasks is not None:
+            trainer.learn_tasks(text, tasks)
+        trainer.save(args.out / f"{stage}.pt")
+        if world.ended:
+            break
+    world.barrier()
     world.close()
 
 
@@ -75,10 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--seed", type=int, default=0)
     items = command("items", "corpus", "packages", "tokenizer", "out")
     items.add_argument("--size", type=float, default=1.0)
-    command("export", "checkpoint", "teacher", "tokenizer", "out")
+    exported = command("export", "checkpoint", "teacher", "tokenizer", "out")
+    exported.add_argument("--unquantized", action="store_true", help="bf16, to compare with")
     train = command("train", "teacher", "data", "out")
-    train.add_argument("--stages", default="align,distil,tasks")
-    train.add_argument("--start", type=Path)
+    train.add_argument("--start-from", type=Path, help="a checkpoint or an exported directory")
     train.add_argument("--layers", type=int, default=30)
     train.add_argument("--seed", type=int, default=0)
     for name in _PLAN_OPTIONS:
@@ -109,7 +122,8 @@ def main() -> None:
     elif args.command == "items":
         evalset.build(args.corpus, args.packages, args.tokenizer, args.out, args.size)
     elif args.command == "export":
-        export.export(args.checkpoint, args.teacher, args.tokenizer, args.out)
+        files = args.checkpoint, args.teacher, args.tokenizer, args.out
+        export.export(*files, quantized=not args.unquantized)
     else:
         _train(args)
 

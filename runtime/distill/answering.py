@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,11 @@ MIX = {
 """How many documents of each kind are taken in turn, so that any beginning is a fair sample."""
 
 
-def document_groups(items: Sequence[Item]) -> list[list[int]]:
-    """Numbers of the items by document, in an order that mixes the kinds."""
+def document_groups(items: Sequence[Item], chosen: Iterable[int]) -> list[list[int]]:
+    """The chosen numbers of items by document, in an order that mixes the kinds."""
     by_document: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        by_document.setdefault(str(item.blocks), []).append(number)
+    for number in chosen:
+        by_document.setdefault(str(items[number].blocks), []).append(number)
     piles: dict[str, list[list[int]]] = {kind: [] for kind in MIX}
     for group in by_document.values():
         kind = items[group[0]].kind
@@ -69,10 +69,17 @@ class Answering:
     stop: int
     max_new: int
     ways: Sequence[str] = ("guided", "free")
+    worker: int = 0
+    workers: int = 1
 
-    def answers(self, items: Sequence[Item]) -> Iterator[tuple[int, dict[str, list[int]]]]:
-        """Number and greedy answers of each item; a document's questions share its state."""
-        for group in document_groups(items):
+    def answers(
+        self, items: Sequence[Item], chosen: Iterable[int]
+    ) -> Iterator[tuple[int, dict[str, list[int]]]]:
+        """Number and greedy answers of this worker's items; a document's questions share its state.
+
+        Documents are dealt out to the workers by turns.
+        """
+        for group in document_groups(items, chosen)[self.worker :: self.workers]:
             rows = [items[number].ids for number in group]
             shared = common_prefix(rows)
             base = self.engine.new_cache(max(map(len, rows)) + self.max_new)
@@ -95,17 +102,24 @@ class Answering:
         return [token.id for token in tokens if not token.is_stop]
 
     def answer_for(
-        self, items: Sequence[Item], log: Path, limit_s: float
-    ) -> dict[str, dict[int, list[int]]]:
-        """By way, as many answers as the time allows; each is also written to `log` at once."""
+        self, items: Sequence[Item], chosen: Iterable[int], log: Path, limit_s: float
+    ) -> None:
+        """Writes as many answers to `log` as the time allows, each at once."""
         started = time.monotonic()
-        made: dict[str, dict[int, list[int]]] = {way: {} for way in self.ways}
         with log.open("w") as file:
-            for number, answers in self.answers(items):
+            for number, answers in self.answers(items, chosen):
                 for way, ids in answers.items():
-                    made[way][number] = ids
                     file.write(json.dumps({"number": number, "way": way, "ids": ids}) + "\n")
                 file.flush()
                 if time.monotonic() - started > limit_s:
                     break
-        return made
+
+
+def read_answers(logs: Iterable[Path]) -> dict[str, dict[int, list[int]]]:
+    """By way and number of the item, what `answer_for` wrote."""
+    made: dict[str, dict[int, list[int]]] = {}
+    for log in logs:
+        for line in log.read_text().splitlines():
+            row = json.loads(line)
+            made.setdefault(row["way"], {})[row["number"]] = row["ids"]
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +23,27 @@ class Batch:
 
 
 class TextRows:
-    """Rows of running text; each process starts elsewhere in one common shuffled order."""
+    """Rows of running text from `text.<kind>.u16`, the kinds drawn by given shares."""
 
-    def __init__(self, path: Path, seed: int, rank: int, world: int) -> None:
-        self.tokens = np.fromfile(path, np.uint16)
+    def __init__(
+        self, folder: Path, shares: Sequence[tuple[str, float]], seed: int, rank: int
+    ) -> None:
+        given = dict(shares)
+        found = {kind: folder / f"text.{kind}.u16" for kind in given if given[kind] > 0}
+        self.tokens = {k: np.fromfile(p, np.uint16) for k, p in found.items() if p.exists()}
+        self.kinds = sorted(self.tokens)
+        odds = np.array([given[kind] for kind in self.kinds])
+        self.odds = odds / odds.sum()
         self.rng = np.random.default_rng(seed * 1000 + rank)
-        self.rank, self.world = rank, world
 
     def rows(self, count: int, length: int) -> NDArray[np.int64]:
         """Rows from random places, [count, length]."""
-        starts = self.rng.integers(0, len(self.tokens) - length, size=count)
-        return np.stack([self.tokens[at : at + length] for at in starts]).astype(np.int64)
+        rows = []
+        for kind in self.rng.choice(len(self.kinds), size=count, p=self.odds):
+            tokens = self.tokens[self.kinds[kind]]
+            at = int(self.rng.integers(0, len(tokens) - length))
+            rows.append(tokens[at : at + length])
+        return np.stack(rows).astype(np.int64)
 
     def with_repeats(self, count: int, length: int, share: float) -> NDArray[np.int64]:
         """Like `rows`, but a share of them hold a passage twice."""

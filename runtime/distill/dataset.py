@@ -153,7 +153,7 @@ def build(
     workers: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Writes `text.u16` and `tasks/<length>.<n>.npz` into a folder."""
+    """Writes `text.<kind>.u16` and `tasks/<length>.<n>.npz` into a folder."""
     started = time.monotonic()
     texts = prepare(corpus, tokenizer, folder / "tasks")
     workers = workers or max(1, (os.cpu_count() or 2) - 2)
@@ -168,12 +168,13 @@ def build(
         for number in range(workers)
     ]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        parts = pool.map(encode_texts, [order[i::64] for i in range(64)], chunksize=1)
-        np.concatenate(parts).tofile(folder / "text.u16")
+        for kind in sorted({text.kind for text in texts}):
+            numbers = [number for number in order if texts[number].kind == kind]
+            parts = pool.map(encode_texts, [numbers[i::64] for i in range(64)], chunksize=1)
+            np.concatenate(parts).tofile(folder / f"text.{kind}.u16")
+            million = sum(map(len, parts)) / 1e6
+            logger.info("%s: %.1fM tokens, %.0f s", kind, million, time.monotonic() - started)
         (folder / "text.done").write_text("")
-        logger.info(
-            "text: %.1fM tokens, %.0f s", sum(map(len, parts)) / 1e6, time.monotonic() - started
-        )
         made = sum(pool.imap_unordered(work, jobs))
     logger.info("tasks: %.1fM tokens, %.0f s", made / 1e6, time.monotonic() - started)
     (folder / "tasks.done").write_text("")

@@ -139,9 +139,16 @@ class DocumentMaker:
         return self._files(chosen, chars)
 
     def _files(self, chosen: list[Text], chars: int) -> DocumentLike:
+        """Files in the order of their paths or, as in a git work tree, of their last commits."""
         drop = self.rng.choice([0, 0, 1, 2])
         parts, total, seen = [], 0, set()
-        for text in sorted(chosen, key=lambda item: ("readme" not in item.path.lower(), item.path)):
+        by_path = self.rng.random() < 0.5
+        changed = {id(text): 0.0 if by_path else self.rng.random() for text in chosen}
+
+        def place(text: Text) -> tuple[bool, float, str]:
+            return "readme" not in text.path.lower(), changed[id(text)], text.path
+
+        for text in sorted(chosen, key=place):
             path = "/".join(text.path.split("/")[drop:]) or text.path.split("/")[-1]
             room = chars - total
             if room < 200 or path in seen:

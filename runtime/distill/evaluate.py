@@ -6,6 +6,9 @@ import argparse
 import json
 import logging
 import math
+import multiprocessing
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from torch.nn import functional
 
 from runtime import Engine
 from runtime.distill import evalset
-from runtime.distill.answering import Answering
+from runtime.distill.answering import Answering, read_answers
 from runtime.distill.corpus import load
 from runtime.distill.decode import generate, prefill_hidden
 from runtime.distill.evalset import Item
@@ -71,11 +74,15 @@ def read_teacher(path: Path, device: torch.device, dtype: torch.dtype) -> States
 
 
 def shared_answers(
-    student: Student, items: Sequence[Item], world: World, out: Path, batch: int
+    student: Student,
+    items: Sequence[Item],
+    numbers: Sequence[int],
+    world: World,
+    args: argparse.Namespace,
 ) -> dict[int, list[int]]:
-    """Greedy answers to all items, shared among the processes through files."""
-    mine = list(range(world.rank, len(items), world.size))
-    made = generate(student, [items[i].ids for i in mine], MAX_NEW, STOP, batch)
+    """Greedy answers to these items, shared among the processes through files."""
+    mine, out = numbers[world.rank :: world.size], args.out
+    made = generate(student, [items[i].ids for i in mine], MAX_NEW, STOP, args.batch)
     (out / f"answers.{world.rank}.json").write_text(json.dumps(dict(zip(mine, made, strict=True))))
     world.barrier()
     answers: dict[int, list[int]] = {}
@@ -90,21 +97,22 @@ def report(
     items: Sequence[Item],
     ways: Mapping[str, dict[int, list[int]]],
     ours: States,
+    device: torch.device,
 ) -> None:
     """Scores the answers and writes the tables and all answers."""
     encoding = read_encoding(args.tokenizer)
     tables: dict[str, object] = {}
     samples: dict[int, dict[str, object]] = {}
     for way, made in ways.items():
-        chosen = sorted(made)
-        answers = [encoding.decode(made[number]) for number in chosen]
-        picked = [items[number] for number in chosen]
-        tables[way] = score(picked, answers, [made[number] for number in chosen], MAX_NEW)
-        for number, item, answer in zip(chosen, picked, answers, strict=True):
+        numbers = sorted(made)
+        logger.info("%s: %d answers", way, len(numbers))
+        answers = [encoding.decode(made[number]) for number in numbers]
+        picked = [items[number] for number in numbers]
+        tables[way] = score(picked, answers, [made[number] for number in numbers], MAX_NEW)
+        for number, item, answer in zip(numbers, picked, answers, strict=True):
             sample = samples.setdefault(number, {"kind": item.kind, "task": item.task})
             sample |= {"expected": item.expected, way: answer}
     if args.corpus is not None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         teacher = read_teacher(args.teacher, device, dtype)
         tables["perplexity"] = perplexities(
@@ -116,30 +124,64 @@ def report(
         logger.info("%s %s:\n%s", args.name, way, json.dumps(table, indent=1))
 
 
+def chosen(args: argparse.Namespace, items: Sequence[Item]) -> list[int]:
+    """The numbers of the items that are asked for."""
+    kind = [number for number, item in enumerate(items) if item.kind.startswith(args.kind)]
+    return kind[:: args.every]
+
+
+def answer_share(args: argparse.Namespace, worker: int) -> None:
+    """Answers one worker's share of the items, in a process of its own or in this one."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.workers))
+    engine = Engine.load(args.checkpoint, device=args.device)
+    encode = Tokenizer.load(args.checkpoint).encode_many
+    ways = tuple(args.ways)
+    answering = Answering(engine, encode, STOP, MAX_NEW, ways, worker, args.workers)
+    log = args.out / f"{args.name}.{worker}.answers.jsonl"
+    items = evalset.read(args.items)
+    answering.answer_for(items, chosen(args, items), log, args.limit_s)
+
+
+def run_exported(args: argparse.Namespace) -> None:
+    """Answers with the runtime's engine in `workers` processes; then the tables."""
+    started = time.monotonic()
+    if args.workers == 1:
+        answer_share(args, 0)
+    else:
+        context = multiprocessing.get_context("spawn")
+        shares = [context.Process(target=answer_share, args=(args, n)) for n in range(args.workers)]
+        for share in shares:
+            share.start()
+        for share in shares:
+            share.join()
+        if any(share.exitcode for share in shares):
+            raise SystemExit("error: a process that answers failed; see above")
+    logger.info("answers: %.0f s", time.monotonic() - started)
+    logs = [args.out / f"{args.name}.{n}.answers.jsonl" for n in range(args.workers)]
+    engine = Engine.load(args.checkpoint, device=args.device)
+    items, made = evalset.read(args.items), read_answers(logs)
+    report(args, items, made, lambda row: engine.score(row.tolist()), engine.device)
+
+
 def run(args: argparse.Namespace) -> None:
     """An exported directory runs in the runtime's engine, a checkpoint in the trainer's decoder."""
-    items = [item for item in evalset.read(args.items) if item.kind.startswith(args.kind)]
-    items = items[:: args.every]
+    args.out.mkdir(parents=True, exist_ok=True)
     if args.checkpoint.is_dir():
-        engine = Engine.load(args.checkpoint)
-        tokenizer = Tokenizer.load(args.checkpoint)
-        answering = Answering(engine, tokenizer.encode_many, STOP, MAX_NEW, tuple(args.ways))
-        log = args.out / f"{args.name}.answers.jsonl"
-        ways = answering.answer_for(items, log, args.limit_s)
-        report(args, items, ways, lambda row: engine.score(row.tolist()))
+        run_exported(args)
         return
     world = World()
     dtype = torch.bfloat16 if world.device.type == "cuda" else torch.float32
     student = load_student(args.checkpoint, args.teacher, world.device, dtype)
     student.quantize = not args.unquantized
     student.refresh()
-    made = shared_answers(student, items, world, args.out, args.batch)
+    items = evalset.read(args.items)
+    made = shared_answers(student, items, chosen(args, items), world, args)
 
     def logits(row: Tensor) -> Tensor:
         return prefill_hidden(student, row.to(world.device)) @ student.embedding.t()
 
     if world.is_first:
-        report(args, items, {"free": made}, logits)
+        report(args, items, {"free": made}, logits, world.device)
     world.close()
 
 
@@ -154,7 +196,9 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--name", default="evaluation")
-    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=24, help="of 2,048 tokens, a kind of text")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
     parser.add_argument("--limit-s", type=float, default=1e9, help="stop answering after this")
     parser.add_argument(
         "--ways",

@@ -113,13 +113,18 @@ class ExampleMaker:
         if kind == "notes":
             document = self.notes(chars)
         else:
-            planted = facts.make_facts(rng, rng.choice([0, 0, 1, 2, 3, 5]))
+            # Needles in long documents are the hardest: more of them stand there.
+            counts = [0, 0, 1, 2, 3, 5] if tokens < 3000 else [0, 1, 2, 3, 5, 8]
+            planted = facts.make_facts(rng, rng.choice(counts))
             document = self.plain(kind, chars, planted)
         if not document.parts:
             return None
         reading = Reading(self.layout, document)
         turns = self.turns(reading, planted, is_code=kind == "repo", short=tokens < 700)
-        return Example(self.layout.prefix(document), tuple(turns), reading) if turns else None
+        if not turns:
+            return None
+        prefix = self.layout.prefix(document, outline_last=kind == "repo" and rng.random() < 0.3)
+        return Example(prefix, tuple(turns), reading)
 
     def plain(self, kind: str, chars: int, planted: Sequence[facts.Fact]) -> DocumentLike:
         """A document of one shape, with facts planted in it."""

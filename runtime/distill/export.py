@@ -30,8 +30,14 @@ CHAT_TEMPLATE = (
 )
 
 
-def config_json(config: StudentConfig) -> dict[str, Any]:
+def config_json(config: StudentConfig, *, quantized: bool = True) -> dict[str, Any]:
     """config.json, with Hugging Face's names."""
+    scheme = {
+        "quant_method": "jamba",
+        "scheme": "nf4",
+        "block_size": nf4.BLOCK_SIZE,
+        "embeddings": "int8",
+    }
     return {
         "architectures": ["JambaForCausalLM"],
         "model_type": "jamba",
@@ -60,13 +66,8 @@ def config_json(config: StudentConfig) -> dict[str, Any]:
         "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": 2,
-        "dtype": "float32",
-        "quantization_config": {
-            "quant_method": "jamba",
-            "scheme": "nf4",
-            "block_size": nf4.BLOCK_SIZE,
-            "embeddings": "int8",
-        },
+        "dtype": "float32" if quantized else "bfloat16",
+        **({"quantization_config": scheme} if quantized else {}),
     }
 
 
@@ -82,6 +83,16 @@ def shipped_tensors(parameters: dict[str, Tensor], embedding: Tensor) -> dict[st
         else:
             stored[name] = value.float()
     return {name: value.detach().cpu().contiguous() for name, value in stored.items()}
+
+
+def plain_tensors(parameters: dict[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
+    """The tensors before quantization: matrices in bf16, the rest in fp32."""
+    stored = {EMBEDDING: embedding, **parameters}
+    wide = ("A_log", "mamba.D", "dt_proj.bias", "layernorm.weight")
+    return {
+        name: value.detach().to(torch.float32 if name.endswith(wide) else torch.bfloat16)
+        for name, value in stored.items()
+    }
 
 
 def write_shards(tensors: dict[str, Tensor], folder: Path) -> None:
@@ -109,19 +120,25 @@ def write_shards(tensors: dict[str, Tensor], folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(text + "\n")
 
 
-def export(checkpoint: Path, teacher: Path, tokenizer: Path, folder: Path) -> None:
-    """Writes everything that ships from a checkpoint."""
+def export(
+    checkpoint: Path, teacher: Path, tokenizer: Path, folder: Path, *, quantized: bool = True
+) -> None:
+    """Writes everything that ships from a checkpoint; unquantized, only to be compared with."""
     folder.mkdir(parents=True, exist_ok=True)
     parameters = torch.load(checkpoint, map_location="cpu")
     config = sizes_of(parameters)
     embedding = read_gguf(teacher).tensors["token_embd.weight"]
-    write_shards(shipped_tensors(parameters, embedding), folder)
-    write_configs(config, tokenizer, folder)
+    tensors = shipped_tensors if quantized else plain_tensors
+    write_shards(tensors(parameters, embedding), folder)
+    write_configs(config, tokenizer, folder, quantized=quantized)
 
 
-def write_configs(config: StudentConfig, tokenizer: Path, folder: Path) -> None:
+def write_configs(
+    config: StudentConfig, tokenizer: Path, folder: Path, *, quantized: bool = True
+) -> None:
     """config.json, generation_config.json and the tokenizer's two files."""
-    (folder / "config.json").write_text(json.dumps(config_json(config), indent=2) + "\n")
+    values = config_json(config, quantized=quantized)
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
     generation = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "do_sample": False}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     ranks = (tokenizer / "tokenizer.tiktoken").read_text()
@@ -163,16 +180,21 @@ def read_exported(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Parameters in fp32, from a checkpoint or an exported directory."""
+    if path.is_dir():
+        return read_exported(path)
+    stored: dict[str, Tensor] = torch.load(path, map_location="cpu")
+    return stored
+
+
 def load_student(path: Path, teacher: Path, device: torch.device, dtype: torch.dtype) -> Student:
     """A student from a checkpoint, or from an exported directory."""
-    if path.is_dir():
-        tensors = read_exported(path)
-        config = sizes_of(tensors)
-    else:
-        parameters = torch.load(path, map_location="cpu")
-        config = sizes_of(parameters)
+    tensors = read_weights(path)
+    config = sizes_of(tensors)
+    if EMBEDDING not in tensors:
         weights = unpermute_rope(read_gguf(teacher).tensors)
-        tensors = initial_tensors(config, weights) | parameters
+        tensors = initial_tensors(config, weights) | tensors
     return Student(config, {name: value.to(device) for name, value in tensors.items()}, dtype)
 
 

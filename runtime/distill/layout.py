@@ -67,9 +67,14 @@ class Layout:
         """The blocks of a document as the prompt shows them."""
         return cast(Iterator[BlockLike], self._prompts.blocks(document))
 
-    def prefix(self, document: DocumentLike) -> str:
-        """The user message up to the task."""
-        return str(self._prompts.prefix(document, style="quote"))
+    def prefix(self, document: DocumentLike, *, outline_last: bool = False) -> str:
+        """The user message up to the task; the outline can stand behind the files."""
+        if not outline_last:
+            return str(self._prompts.prefix(document, style="quote"))
+        pieces = list(self._prompts.prefix_pieces(document, style="quote"))
+        opening, *outlines = (text for part, text in pieces if part is None)
+        blocks = (text for part, text in pieces if part is not None)
+        return "".join([opening, *blocks, *outlines]).rstrip()
 
     def form(self, document: DocumentLike, task: str) -> AnswerForm:
         """What the command line lets a quoting model answer."""

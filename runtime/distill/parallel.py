@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ class World:
     def __init__(self) -> None:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
+        self.ended = False  # asked to stop early: the running stage is the last
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda", self.rank) if cuda else torch.device("cpu")
         if cuda:
@@ -81,7 +83,8 @@ class Clock:
         elif counted > 0 and (counted % self.every == 0 or counted == 3):
             self._synchronize()
             elapsed = time.monotonic() - self.started_s
-            self.share = self.world.agree(elapsed / self.budget_s)
+            used = math.inf if self.world.ended else elapsed / self.budget_s
+            self.share = self.world.agree(used)
             self.rate = self.share / counted
         elif counted > 0:
             self.share += self.rate

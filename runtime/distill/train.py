@@ -37,18 +37,23 @@ class Plan:
     align_rate: float = 2e-3
     distil_rate: float = 1e-3
     tasks_rate: float = 6e-4
+    alignment: float = 1.0  # how much hidden states are held together at first
+    quantize_from: float = 1.0  # share of stage B after which its forward pass is quantized
     rest_ratio: float = 0.4  # the rate of copied weights (feed-forwards, norms) over the mixers'
     tasks_rest_ratio: float = 0.6
     copying_share: float = 0.1  # of the task stage, spent on dense copying and short documents
     language_every: int = 5  # every so many steps of the task stage distil on text instead
+    tasks_every: int = 0  # every so many steps of stage B are tasks, lest they be forgotten
+    text_shares: tuple[tuple[str, float], ...] = (("prose", 0.4), ("docs", 0.3), ("code", 0.3))
     length_shares: tuple[tuple[int, float], ...] = (
-        (512, 0.08),
-        (1024, 0.14),
-        (2048, 0.22),
-        (4096, 0.26),
-        (8192, 0.30),
+        (512, 0.06),
+        (1024, 0.10),
+        (2048, 0.18),
+        (4096, 0.28),
+        (8192, 0.38),
     )
     warm_up: int = 40
+    save_every_s: float = 150.0
     max_steps: int = 10**9
     log_every: int = 50
     compile: bool = True
@@ -79,6 +84,9 @@ class Trainer:
             self.relative_error = torch.compile(losses.relative_error, dynamic=False)
             self.floored_error = torch.compile(losses.floored_error, dynamic=False)
         self.fused = cuda
+        self.checkpoint: Path | None = None  # written every `save_every_s` while a stage runs
+        self.saved_s = time.monotonic()
+        self.chooser = np.random.default_rng(plan.seed + 7)
 
     def groups(
         self, rate: float, rest_ratio: float, *, mixers_only: bool = False
@@ -174,56 +182,64 @@ class Trainer:
         loss.backward()
         return parts
 
-    def distil(self, text: TextRows) -> None:
+    def distil(self, text: TextRows, tasks: TaskRows | None = None) -> None:
         """Stage B: KL to the teacher, with hidden states held together at first."""
         plan, optimizer = self.plan, self.optimizer(self.plan.distil_rate, self.plan.rest_ratio)
         clock, meter = Clock(self.world, plan.distil_s), Meter("distil", self)
         count = plan.tokens // plan.text_length
         while (share := clock.tick()) < 1 and meter.step < plan.max_steps:
             self.set_rate(optimizer, meter.step, share, 0.05)
-            ids = self.to_device(text.with_repeats(count, plan.text_length, 0.2))
-            parts = self.language_loss(ids, max(0.0, 1 - share / 0.6))
+            self.quantize(share >= plan.quantize_from)
+            if tasks is not None and meter.step % plan.tasks_every == plan.tasks_every - 1:
+                size, parts = self.task_loss(text, tasks)
+            else:
+                ids = self.to_device(text.with_repeats(count, plan.text_length, 0.2))
+                parts = self.language_loss(ids, plan.alignment * max(0.0, 1 - share / 0.6))
+                size = ids.numel()
             parts["norm"] = self.update(optimizer)
-            meter.add(ids.numel(), parts)
+            meter.add(size, parts)
+            self.keep()
         meter.close()
 
-    def learn_tasks(self, text: TextRows, tasks: TaskRows, halfway: Path | None = None) -> None:
-        """Stage C: answers to tasks, quantization-aware, with some distillation in between.
-
-        A checkpoint for early looks is written to `halfway` after half of the time.
-        """
+    def learn_tasks(self, text: TextRows, tasks: TaskRows) -> None:
+        """Stage C: answers to tasks, quantization-aware, with some distillation in between."""
         plan = self.plan
-        self.student.quantize = True
-        self.student.refresh()
+        self.quantize(True)
         optimizer = self.optimizer(plan.tasks_rate, plan.tasks_rest_ratio)
         clock, meter = Clock(self.world, plan.tasks_s), Meter("tasks", self)
-        chooser = np.random.default_rng(plan.seed + 7)
+        count = plan.tokens // plan.text_length
         while (share := clock.tick()) < 1 and meter.step < plan.max_steps:
             self.set_rate(optimizer, meter.step, share, 0.02)
             if meter.step % plan.language_every == plan.language_every - 1:
-                count = plan.tokens // plan.text_length
                 ids = self.to_device(text.with_repeats(count, plan.text_length, 0.1))
-                parts = self.language_loss(ids, 0.0)
+                size, parts = ids.numel(), self.language_loss(ids, 0.0)
             else:
-                batch, kind = self._task_batch(text, tasks, share, chooser)
-                ids = batch.ids.to(self.world.device, non_blocking=True)
-                weights = batch.weights.to(self.world.device, non_blocking=True)
-                hidden = self.student.forward(ids)
-                loss = losses.answer_loss(hidden, ids, weights, self.student.embedding)
-                loss.backward()
-                parts = {kind: loss.detach()}
-            norm = self.update(optimizer)
-            meter.add(ids.numel(), parts | {"norm": norm})
-            if halfway is not None and share > 0.5:
-                self.save(halfway)
-                halfway = None
+                size, parts = self.task_loss(text, tasks, opening=share < plan.copying_share)
+            parts["norm"] = self.update(optimizer)
+            meter.add(size, parts)
+            self.keep()
         meter.close()
 
-    def _task_batch(
-        self, text: TextRows, tasks: TaskRows, share: float, chooser: np.random.Generator
-    ) -> tuple[Batch, str]:
-        plan = self.plan
-        opening = share < plan.copying_share
+    def task_loss(
+        self, text: TextRows, tasks: TaskRows, *, opening: bool = False
+    ) -> tuple[int, dict[str, Tensor]]:
+        """Cross-entropy of a batch of answers; how many tokens it had, and the loss by its kind."""
+        batch, kind = self._task_batch(text, tasks, opening=opening)
+        ids = batch.ids.to(self.world.device, non_blocking=True)
+        weights = batch.weights.to(self.world.device, non_blocking=True)
+        hidden = self.student.forward(ids)
+        loss = losses.answer_loss(hidden, ids, weights, self.student.embedding)
+        loss.backward()
+        return ids.numel(), {kind: loss.detach()}
+
+    def quantize(self, wanted: bool) -> None:
+        """Turns the rounding of the forward pass on or off."""
+        if self.student.quantize != wanted:
+            self.student.quantize = wanted
+            self.student.refresh()
+
+    def _task_batch(self, text: TextRows, tasks: TaskRows, *, opening: bool) -> tuple[Batch, str]:
+        plan, chooser = self.plan, self.chooser
         if chooser.random() < (0.5 if opening else 0.03):
             length = int(chooser.choice([1024, 2048] if opening else [4096, 8192]))
             length = min(length, plan.tokens)
@@ -235,15 +251,25 @@ class Trainer:
         length = lengths[int(chooser.choice(len(lengths), p=odds / odds.sum()))][0]
         return tasks.batch(length, max(1, plan.tokens // length)), f"task{length}"
 
-    def save(self, path: Path) -> None:
-        """Writes the parameters, by the first process only."""
-        if self.world.is_first:
-            torch.save({k: v.detach().cpu() for k, v in self.student.parameters.items()}, path)
-        self.world.barrier()
+    def keep(self) -> None:
+        """Writes the running stage's checkpoint if the last one is too old."""
+        if self.checkpoint and time.monotonic() - self.saved_s > self.plan.save_every_s:
+            self.save(self.checkpoint)
 
-    def load(self, path: Path) -> None:
-        """Reads parameters that `save` wrote."""
-        stored = torch.load(path, map_location=self.world.device)
+    def save(self, path: Path) -> None:
+        """Writes the parameters whole or not at all, by the first process only."""
+        self.saved_s = time.monotonic()
+        if self.world.is_first:
+            unfinished = path.with_suffix(".part")
+            kept = {k: v.detach().cpu() for k, v in self.student.parameters.items()}
+            torch.save(kept, unfinished)
+            unfinished.replace(path)
+
+    def load(self, stored: dict[str, Tensor]) -> None:
+        """Goes on from these parameters; a `KeyError` or shape error if they are another model's.
+
+        The embedding is the teacher's, as ever.
+        """
         with torch.no_grad():
             for name, value in self.student.parameters.items():
                 value.copy_(stored[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,35 +19,11 @@ from runtime.distill.evalset import Item
 from runtime.distill.initialize import initial_tensors
 from runtime.distill.parallel import World
 from runtime.distill.scoring import bullets, loops, plain, rouge, score
-from runtime.distill.student import Student, StudentConfig
+from runtime.distill.student import Student, StudentConfig, is_quantized
 from runtime.distill.train import Plan, Trainer
 from runtime.quoting import AnswerForm
 from tests.distill.corpus_texts import texts
-
-VOCAB = 512
-
-
-def toy_teacher(layers: int) -> dict[str, torch.Tensor]:
-    random = torch.Generator().manual_seed(0)
-
-    def weight(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=random) * 0.05
-
-    tensors = {"token_embd.weight": weight(VOCAB, 576), "output_norm.weight": torch.ones(576)}
-    shapes = {
-        "attn_q": (576, 576),
-        "attn_k": (192, 576),
-        "attn_v": (192, 576),
-        "attn_output": (576, 576),
-        "ffn_gate": (128, 576),
-        "ffn_up": (128, 576),
-        "ffn_down": (576, 128),
-    }
-    for index in range(layers):
-        tensors |= {f"blk.{index}.{name}.weight": weight(*s) for name, s in shapes.items()}
-        for norm in ("attn_norm", "ffn_norm"):
-            tensors[f"blk.{index}.{norm}.weight"] = torch.ones(576)
-    return tensors
+from tests.distill.toys import VOCAB, toy_teacher
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +40,8 @@ def data(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with lzma.open(folder / "corpus.jsonl.xz", "wt") as file:
         file.writelines(json.dumps(asdict(text)) + "\n" for text in texts())
     dataset.prepare(folder / "corpus.jsonl.xz", tokenizer, folder / "tasks")
-    dataset.encode_texts(range(32)).tofile(folder / "text.u16")
+    for kind, numbers in {"prose": range(16), "code": range(16, 32)}.items():
+        dataset.encode_texts(numbers).tofile(folder / f"text.{kind}.u16")
     dataset.work(dataset.Job(0, {1024: 3}, seed=5))
     return folder
 
@@ -75,6 +53,10 @@ def trainer() -> Trainer:
     )
     config = StudentConfig(layers=3, ff=128, vocab=VOCAB)
     return Trainer(plan, World(), config, toy_teacher(3))
+
+
+def rows_of_text(data: Path, **shares: float) -> TextRows:
+    return TextRows(data, tuple((shares or {"prose": 0.5, "code": 0.5}).items()), 0, 0)
 
 
 def test_rows_hold_answers_that_end(data: Path, tokenizer: Path) -> None:
@@ -92,7 +74,7 @@ def test_rows_hold_answers_that_end(data: Path, tokenizer: Path) -> None:
 def test_stages_run_and_lower_their_loss(
     trainer: Trainer, data: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
-    text = TextRows(data / "text.u16", 0, 0, 1)
+    text = rows_of_text(data)
     trainer.align(text)
     trainer.distil(text)
     before = {name: value.clone() for name, value in trainer.student.parameters.items()}
@@ -100,8 +82,47 @@ def test_stages_run_and_lower_their_loss(
     trainer.learn_tasks(text, TaskRows(data / "tasks", 0, 0, 1))
     moved = [n for n, v in trainer.student.parameters.items() if not torch.equal(v, before[n])]
     assert len(moved) > 0.9 * len(before)
-    trainer.save(tmp_path / "toy.pt")
-    trainer.load(tmp_path / "toy.pt")
+    assert trainer.student.quantize
+    trainer.quantize(False)
+
+
+def test_the_second_stage_mixes_tasks_in_rounds_late_and_keeps_a_checkpoint(
+    trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    plan, trainer.checkpoint = trainer.plan, tmp_path / "running.pt"
+    trainer.plan = replace(plan, tokens=1024, tasks_every=2, quantize_from=0.0, save_every_s=0.0)
+    trainer.distil(rows_of_text(data), TaskRows(data / "tasks", 0, 0, 1))
+    assert trainer.student.quantize
+    trainer.plan, trainer.checkpoint = plan, None
+    trainer.quantize(False)
+    kept = torch.load(tmp_path / "running.pt")
+    for name, value in trainer.student.parameters.items():
+        torch.testing.assert_close(kept[name], value.detach(), atol=0, rtol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["running.pt"]
+
+
+def test_a_stage_that_is_asked_to_end_ends(
+    trainer: Trainer, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = trainer.plan
+    trainer.plan = replace(plan, tokens=64, max_steps=100)
+    trainer.world.ended = True
+    with caplog.at_level("INFO"):
+        trainer.distil(rows_of_text(data))
+    trainer.plan, trainer.world.ended = plan, False
+    (steps,) = re.findall(r"distil done: (\d+) steps", caplog.text)
+    assert int(steps) < 20
+
+
+def test_kinds_of_text_come_by_their_shares(data: Path) -> None:
+    def places(kind: str, rows: np.ndarray) -> int:
+        stored = np.fromfile(data / f"text.{kind}.u16", np.uint16).tobytes()
+        return sum(row.astype(np.uint16).tobytes() in stored for row in rows)
+
+    rows = rows_of_text(data, prose=0.75, code=0.25, docs=0.0).rows(200, 64)
+    assert places("prose", rows) + places("code", rows) == 200
+    assert 120 < places("prose", rows) < 180
+    assert places("code", rows_of_text(data, prose=1.0).rows(20, 64)) == 0
 
 
 def test_export_gives_the_weights_that_quantized_training_saw(
@@ -121,6 +142,30 @@ def test_export_gives_the_weights_that_quantized_training_saw(
     student.refresh()
 
 
+def test_training_goes_on_from_exported_weights(
+    trainer: Trainer, tmp_path: Path, tokenizer: Path
+) -> None:
+    fresh = Trainer(trainer.plan, World(), trainer.config, toy_teacher(3))
+    ids = torch.arange(40)[None] + 3
+    embedding = toy_teacher(0)["token_embd.weight"]
+    export.write_shards(export.shipped_tensors(trainer.student.parameters, embedding), tmp_path)
+    fresh.load(export.read_weights(tmp_path))
+    with torch.no_grad():
+        resumed, trained = fresh.student.forward(ids), trainer.student.forward(ids)
+        trainer.quantize(True)
+        rounded = trainer.student.forward(ids)
+        trainer.quantize(False)
+    torch.testing.assert_close(resumed, rounded, atol=0.02, rtol=0.02)
+    for name, value in trainer.student.parameters.items():
+        # Half of the widest gap between two of NF4's codes is 0.152 of the block's largest weight.
+        allowed = 0.153 * value.abs().max() if is_quantized(name) else 0.004 * value.abs()
+        assert bool(((fresh.student.parameters[name] - value).abs() <= allowed).all()), name
+    trainer.save(tmp_path / "checkpoint.pt")
+    fresh.load(export.read_weights(tmp_path / "checkpoint.pt"))
+    with torch.no_grad():
+        torch.testing.assert_close(fresh.student.forward(ids), trained)
+
+
 def test_decoding_step_by_step_equals_the_full_pass() -> None:
     config = StudentConfig(layers=3, ff=128, vocab=VOCAB)
     student = Student(config, initial_tensors(config, toy_teacher(3)), torch.float32)
@@ -138,7 +183,7 @@ def test_decoding_step_by_step_equals_the_full_pass() -> None:
 
 
 def test_copying_rows_repeat_what_came_before(data: Path) -> None:
-    batch = copying_batch(TextRows(data / "text.u16", 0, 0, 1), 2, 256)
+    batch = copying_batch(rows_of_text(data), 2, 256)
     first = batch.ids[0, :128].tolist()
     place = int(batch.weights[0].nonzero()[0])
     piece = batch.ids[0, place : place + 10].tolist()
