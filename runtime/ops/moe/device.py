@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.ops.gemv import expert_gemv
+from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate
 from quant.ops.matmul import grouped_matmul
 from runtime.ops.linear import Weight
 from runtime.ops.silu_gate import silu_gate
@@ -19,7 +19,7 @@ def by_rows(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: 
     l, top_k = experts.shape
     picked = experts.reshape(l * top_k)
     rows = x[:, None].expand(-1, top_k, -1).reshape(l * top_k, -1)
-    y = expert_gemv(silu_gate(expert_gemv(rows, gate_up, picked)), down, picked)
+    y = expert_gemv(expert_gemv_silu_gate(rows, gate_up, picked), down, picked)
     return _combined(y.view(l, top_k, -1), weights)
 
 
