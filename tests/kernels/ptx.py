@@ -12,9 +12,14 @@ Values = NDArray[np.generic]
 LANES = 32
 
 
-def as_fp32(halves: Values) -> Values:
-    """bf16 as its 16 bits -> fp32."""
-    return (halves.astype(np.uint32) << 16).view(np.float32)
+def as_fp64(halves: Values) -> Values:
+    """bf16 as its 16 bits -> fp64, by integers: CPUs may take subnormals for zero."""
+    bits = halves.astype(np.int64)
+    exponent, fraction = bits >> 7 & 0xFF, bits & 0x7F
+    size = np.where(exponent > 0, fraction + 0x80, fraction).astype(np.float64)
+    signed = np.where(bits >> 15, -size, size)
+    result: Values = signed * 2.0 ** (np.maximum(exponent, 1) - 134)
+    return result
 
 
 def as_bf16(values: Values) -> Values:
@@ -93,7 +98,7 @@ class Warp:
 
     def _fma(self, name: str, operands: list[str]) -> None:
         to, *sources = operands
-        a, b, c = (as_fp32(self._get(s).view(np.uint16).reshape(LANES, 2)) for s in sources)
+        a, b, c = (as_fp64(self._get(s).view(np.uint16).reshape(LANES, 2)) for s in sources)
         self.values[to] = as_bf16(a * b + c).astype(np.uint16).view(np.uint32)[:, 0]
 
     def _mma(self, name: str, operands: list[str]) -> None:
@@ -103,11 +108,11 @@ class Warp:
         left, right = np.zeros((16, 16), np.float64), np.zeros((16, 8), np.float64)
         total = np.zeros((16, 8), np.float64)
         for j, value in enumerate(self._several(a)):
-            pair = as_fp32(value.view(np.uint16).reshape(LANES, 2))
+            pair = as_fp64(value.view(np.uint16).reshape(LANES, 2))
             for h in range(2):
                 left[g + 8 * (j % 2), 2 * t + 8 * (j // 2) + h] = pair[:, h]
         for j, value in enumerate(self._several(b)):
-            pair = as_fp32(value.view(np.uint16).reshape(LANES, 2))
+            pair = as_fp64(value.view(np.uint16).reshape(LANES, 2))
             for h in range(2):
                 right[2 * t + 8 * j + h, g] = pair[:, h]
         for j, value in enumerate(self._several(c)):

@@ -155,6 +155,7 @@ def _launch(x: Tensor, w: QuantWeight | Tensor, experts: Tensor | None, *, gate:
     k = x.shape[1]
     packed = 2 * codes.shape[-1] == k
     block_n, block_k, warps = BLOCKS[0.5 if packed else min(2, codes.element_size())]
+    block_n = block_n // 2 if gate else block_n  # two rows an output
     grid = (s, triton.cdiv(y.shape[1], block_n))
     common = {"EXPERTS": experts is not None, "GATE": gate, "BLOCK_N": block_n}
     common |= {"BLOCK_K": block_k, "num_warps": warps}
