@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from ctypes import string_at
+from typing import Any
 
 import numpy as np
+import triton.language as tl
 from numpy.typing import NDArray
+from triton.runtime.interpreter import TensorHandle
 
 Values = NDArray[np.generic]
 
@@ -120,3 +124,54 @@ class Warp:
         total += left @ right
         for j, register in enumerate(to.strip("{}").split(", ")):
             self.values[register] = total[g + 8 * (j // 2), 2 * t + j % 2].astype(np.float32)
+
+
+def read(addresses: Values, size: int) -> Values:
+    """Bytes [lanes, size] of this process's memory."""
+    return np.stack([np.frombuffer(string_at(int(a), size), np.uint8) for a in addresses])
+
+
+class Assembly:
+    """Stands for `tl.inline_asm_elementwise` in the interpreter: one value a thread."""
+
+    def __init__(self) -> None:
+        self.shared = np.zeros(8192, np.uint32)
+
+    def __call__(self, asm: Any, constraints: str, args: list[Any], dtype: Any, **_: Any) -> Any:
+        """Runs it for all warps of a program."""
+        operands = [np.atleast_1d(arg.handle.data) for arg in args]
+        threads = max(len(operand) for operand in operands)
+        operands = [np.broadcast_to(operand, threads) for operand in operands]
+        types = dtype if isinstance(dtype, tuple) else (dtype,)
+        results = self._results(str(asm.value), operands, len(types))
+        tensors = [
+            tl.tensor(TensorHandle(np.ascontiguousarray(r), t), tl.block_type(t, [threads]))
+            for r, t in zip(results, types, strict=True)
+        ]
+        return tuple(tensors) if isinstance(dtype, tuple) else tensors[0]
+
+    def _results(self, text: str, operands: list[Values], count: int) -> list[Values]:
+        first, threads = operands[0], len(operands[0])
+        if "st.shared" in text:
+            for at, value in zip(first, operands[1], strict=True):
+                self.shared[at // 4 : at // 4 + 4] = int(value) & 0xFFFFFFFF
+        if ".shared .align" in text or "st.shared" in text:
+            return [np.zeros(threads, np.int32)]
+        if "v4.b16" in text:
+            return list(read(first, 8).view(np.float16).astype(np.float32).T)
+        if "v4.f32" in text:
+            return list(read(first, 16).view(np.float32).T)
+        if "v2.b64" in text:
+            there = operands[1] != 0 if len(operands) > 1 else np.ones(threads, bool)
+            junk = 0 if "mov.b64 v0, 0" in text else 0x7FC17FC17FC17FC1  # must not matter
+            values = np.full((threads, 2), junk, np.uint64)
+            if there.any():
+                values[there] = read(first[there], 16).view(np.uint64)
+            return list(values.T.astype(np.int64))
+        unsigned = {np.dtype(np.int64): np.uint64, np.dtype(np.int32): np.uint32}
+        warps = []
+        for start in range(0, threads, LANES):
+            lanes = [np.ascontiguousarray(o[start : start + LANES]) for o in operands]
+            lanes = [o.view(unsigned.get(o.dtype, o.dtype)) for o in lanes]
+            warps.append(Warp(lanes, count, self.shared).run(text))
+        return [np.concatenate(parts).astype(np.float32) for parts in zip(*warps, strict=True)]

@@ -1,6 +1,7 @@
 """The instructions of the kernels on tensor cores, as a warp would run them.
 
-What surrounds them is tested on a GPU only, where `test_quantized` runs the whole kernels.
+And the whole kernels by Triton's interpreter, with a warp in the place of inline assembly.  On a
+GPU `test_quantized` runs them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import torch
 pytest.importorskip("triton")
 
 from quant.ops import nf4
-from quant.ops.gemv import nf4_kernel, row_kernel
-from tests.kernels.ptx import LANES, Values, Warp
+from quant.ops.gemv import kernel, nf4_kernel, reference, row_kernel, tensor_cores
+from quant.schemes import SCHEMES
+from quant.tensor import QuantWeight
+from tests.helpers import assert_close
+from tests.kernels.conftest import NOT_INTERPRETED
+from tests.kernels.ptx import LANES, Assembly, Values, Warp
 
 G, T = np.arange(LANES) // 4, np.arange(LANES) % 4
 
@@ -70,3 +75,29 @@ def test_two_groups_of_nf4():
     wanted = (levels * x.double()).view(16, 2, 64).sum(-1).numpy()
     for j, got in enumerate(sums):  # a's two groups, then b's
         assert np.allclose(got, wanted[8 * (j // 2) + G, j % 2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(bool(NOT_INTERPRETED), reason=NOT_INTERPRETED)
+@pytest.mark.parametrize("scheme", [*SCHEMES, "none"])
+@pytest.mark.parametrize(("n", "k", "split"), [(20, 512, 8), (36, 1280, 2)])
+def test_whole_kernels(scheme, n, k, split, monkeypatch):
+    """Rows that fill no tile, steps that do and do not divide k, more tiles than programs."""
+    monkeypatch.setattr("triton.language.inline_asm_elementwise", Assembly())
+    monkeypatch.setattr(tensor_cores, "_capable", lambda device: True)
+    monkeypatch.setattr(tensor_cores, "_multiprocessors", lambda device: 1)
+    monkeypatch.setattr(tensor_cores, "SPLITS", {0: split})
+    dense = draw(3, n, k, seed=0)
+    w = dense if scheme == "none" else SCHEMES[scheme].quantize(dense)
+    if isinstance(w, QuantWeight) and scheme == "nf4" and n == 36:
+        w = QuantWeight("nf4", w.codes, w.scale.half())
+    x, experts = draw(2, 2 * k, seed=1)[:, :k] / k**0.5, torch.tensor([2, 0])
+    codes, scale = (w.codes, w.scale) if isinstance(w, QuantWeight) else (w, None)
+    assert tensor_cores.fits(x, codes, scale)
+    exact = w if isinstance(w, QuantWeight) else w.float()
+    got = kernel.expert_gemv(x, w, experts).float()
+    assert_close(got, reference.expert_gemv(x.float(), exact, experts), torch.bfloat16)
+    got = kernel.expert_gemv_silu_gate(x, w, experts).float()
+    assert_close(got, reference.expert_gemv_silu_gate(x.float(), exact, experts), torch.bfloat16)
+    if isinstance(w, QuantWeight):
+        got = kernel.gemv(x, w[1]).float()
+        assert_close(got, reference.gemv(x.float(), w[1]), torch.bfloat16)
