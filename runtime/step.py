@@ -5,9 +5,9 @@ stream is left to the next norm, which adds it in the same kernel.  Nothing here
 and every state is changed in place, so that the whole step can be captured once and replayed.
 
 Kernels a layer, with quantized weights: Mamba 6 (norm, in_proj, convolution, x_proj, recurrence,
-out_proj), attention 5 (norm, qkv_proj, the parts, their merge, o_proj), a dense feed-forward 4
-(norm, gate_up, gate, down), a mixture 6 (norm, router, choice, gate_up, gate, down); and a step 5
-(embedding, norm, head, two for the pick): 353 for the 32 layers of a Jamba Mini.
+out_proj), attention 5 (norm, qkv_proj, the parts, their merge, o_proj), a dense feed-forward 3
+(norm, gate_up with the gate, down), a mixture 5 (norm, router, choice, gate_up with the gate,
+down); and a step 5 (embedding, norm, head, two for the pick): 321 for the 32 layers of a Jamba Mini.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
-from quant.ops.gemv import expert_gemv
+from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate
 from runtime.cache import AttentionState, MambaState
 from runtime.model import MLP, AttentionMixer, JambaModel, Layer, MambaMixer, MoE, RMSNorm
 from runtime.ops.attention_step import attention_step
@@ -26,7 +26,6 @@ from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import linear
 from runtime.ops.mamba_step import mamba_step
 from runtime.ops.moe import route
-from runtime.ops.silu_gate import silu_gate
 
 States = Sequence[AttentionState | MambaState]
 
@@ -94,6 +93,6 @@ def _feed_forward(layer: MLP | MoE, x: Tensor) -> Pending:
         return Pending(out)
     weights, picked = route(x, layer.router, layer.top_k)
     experts, chosen = layer.experts, picked.view(-1)
-    gate_up = expert_gemv(x.expand(layer.top_k, -1), experts.gate_up, chosen)
-    rows = expert_gemv(silu_gate(gate_up), experts.down, chosen)
+    gated = expert_gemv_silu_gate(x.expand(layer.top_k, -1), experts.gate_up, chosen)
+    rows = expert_gemv(gated, experts.down, chosen)
     return Pending(rows[None], weights)

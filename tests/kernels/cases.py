@@ -11,6 +11,7 @@ import torch
 
 from quant.ops.dequantize import kernel as dequantize
 from quant.ops.gemv import kernel as gemv
+from quant.ops.gemv import tensor_cores
 from quant.ops.quantize_rows import kernel as quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
@@ -85,6 +86,20 @@ def experts(weight: QuantWeight | torch.Tensor) -> None:
     gemv.expert_gemv(empty(2, D), weight, empty(2, dtype=torch.int64))
 
 
+def gated(weight: QuantWeight | torch.Tensor) -> None:
+    """The same with the gate."""
+    gemv.expert_gemv_silu_gate(empty(2, D), weight, empty(2, dtype=torch.int64))
+
+
+def dependent(weight: QuantWeight) -> None:
+    """By programmatic dependent launch."""
+    before, tensor_cores.PDL = tensor_cores.PDL, True
+    try:
+        gemv.gemv(empty(1, D), weight[0])
+    finally:
+        tensor_cores.PDL = before
+
+
 COMPILED: dict[str, Callable[[], object]] = {
     "scan of a chunk": lambda: scan(500),
     "scan of a token": lambda: scan(1),
@@ -114,11 +129,17 @@ COMPILED: dict[str, Callable[[], object]] = {
         empty(1000, D), empty(500, 2), empty(500, 2, dtype=torch.int64)
     ),
     "gemv of experts in bf16": lambda: experts(empty(2, 2 * F, D)),
+    "gated gemv of experts in bf16": lambda: gated(empty(2, 2 * F, D)),
 }
 for name in SCHEMES:
     COMPILED |= {
         f"gemv in {name}": lambda name=name: gemv.gemv(empty(1, D), stack(name)[0]),
         f"gemv of experts in {name}": lambda name=name: experts(stack(name)),
+        f"gated gemv of experts in {name}": lambda name=name: gated(stack(name)),
+        f"gated gemv in {name} of fp32": lambda name=name: gemv.gemv_silu_gate(
+            empty(1, D, dtype=torch.float32), stack(name)[0]
+        ),
+        f"gemv in {name} after another kernel": lambda name=name: dependent(stack(name)),
         f"dequantize {name}": lambda name=name: dequantize.dequantize(
             stack(name)[0], torch.bfloat16
         ),

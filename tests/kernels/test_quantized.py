@@ -11,6 +11,7 @@ from quant.ops.dequantize import kernel as dequantize_kernel
 from quant.ops.dequantize import reference as dequantize_reference
 from quant.ops.gemv import kernel as gemv_kernel
 from quant.ops.gemv import reference as gemv_reference
+from quant.ops.gemv import tensor_cores
 from quant.ops.quantize_rows import kernel as rows_kernel
 from quant.ops.quantize_rows import reference as rows_reference
 from quant.schemes import SCHEMES
@@ -19,8 +20,9 @@ from tests.helpers import assert_close
 
 X = 5
 
-SHAPES = [(20, 64), (37, 1600)]
-"""n and k that fill no block, and k of less than a block and of several."""
+SHAPES = [(20, 64), (37, 1600), (37, 1280), (130, 2048)]
+"""n and k that fill no block, and k of less than a block and of several; of the last two k goes by
+tensor cores in every scheme, unevenly and evenly."""
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,12 +59,53 @@ def test_expert_gemv_is_the_reference(scheme, shape, device, dtype):
     assert_close(got.float(), gemv_reference.expert_gemv(x.float(), wide, experts), dtype)
 
 
-def test_gemv_reads_scales_in_fp16(device):
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("shape", [(40, 64), (74, 1280)])
+def test_a_gated_product_is_a_product_and_a_gate(scheme, shape, device, dtype):
+    x = (draw(3, shape[1], seed=2) * shape[1] ** -0.5).to(device, dtype)
+    w, stack = weight(scheme, device, *shape), weight(scheme, device, X, *shape)
+    experts = torch.tensor([4, 0, 4], device=device)
+    got = gemv_kernel.gemv_silu_gate(x, w)
+    assert got.shape == (3, shape[0] // 2)
+    wanted = gemv_reference.gemv_silu_gate(x.float(), w)
+    assert_close(got.float(), wanted, dtype)
+    got = gemv_kernel.expert_gemv_silu_gate(x, stack, experts)
+    wanted = gemv_reference.expert_gemv_silu_gate(x.float(), stack, experts)
+    assert_close(got.float(), wanted, dtype)
+
+
+def test_gemv_reads_scales_in_fp16(device, dtype):
     """As the embedded model has them."""
-    w = weight("nf4", device, 20, 128)
+    w = weight("nf4", device, 20, 1280)
     w = QuantWeight("nf4", w.codes, w.scale.half())
-    x = draw(1, 128).to(device)
-    assert_close(gemv_kernel.gemv(x, w), gemv_reference.gemv(x, w))
+    x = draw(1, 1280).to(device, dtype)
+    assert_close(gemv_kernel.gemv(x, w).float(), gemv_reference.gemv(x.float(), w), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("scheme", [*SCHEMES, "none"])
+@pytest.mark.parametrize("few", [False, True])
+def test_all_splits_of_the_tensor_cores_give_the_same(scheme, few, monkeypatch):
+    """Many outputs and few: tiles go to one warp or to several, and to programs by turns."""
+    device = torch.device("cuda")
+    shape = (X, 96 if few else 9000, 2560)
+    if scheme == "none":
+        stack = draw(*shape, seed=1).to(device, torch.bfloat16)
+    else:
+        stack = weight(scheme, device, *shape)
+    x, experts = draw(2, 2560).to(device, torch.bfloat16), torch.tensor([3, 1], device=device)
+    wanted = gemv_reference.expert_gemv(x, stack, experts).float()
+    gated = gemv_reference.expert_gemv_silu_gate(x, stack, experts).float()
+    for split in (1, 2, 4, 8):
+        for pdl in (False, True):
+            monkeypatch.setattr(tensor_cores, "SPLITS", {0: split})
+            monkeypatch.setattr(tensor_cores, "PDL", pdl)
+            assert tensor_cores.fits(x, stack if scheme == "none" else stack.codes, None)
+            got = gemv_kernel.expert_gemv(x, stack, experts).float()
+            assert_close(got, wanted, torch.bfloat16)
+            got = gemv_kernel.expert_gemv_silu_gate(x, stack, experts).float()
+            assert_close(got, gated, torch.bfloat16)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -43,6 +43,9 @@ def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -
 
 
 def _swiglu(x: Rows, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
+    one_step = x.shape[0] <= FEW_ROWS if few is None else few
+    if isinstance(gate_up, QuantWeight) and isinstance(x, Tensor) and one_step:
+        return linear(gemv.gemv_silu_gate(x, gate_up), down, few=few)
     gate = silu_gate_rows if takes_codes(down, x.shape[0], few=few) else silu_gate
     return linear(gate(linear(x, gate_up, few=few)), down, few=few)
 

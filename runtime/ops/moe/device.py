@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.ops.gemv import expert_gemv
+from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate
 from quant.ops.matmul import grouped_matmul, quantizes
 from quant.ops.quantize_rows import quantize_rows
 from quant.tensor import Rows
@@ -22,7 +22,7 @@ def by_rows(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down: 
     l, top_k = experts.shape
     picked = experts.reshape(l * top_k)
     rows = x[:, None].expand(-1, top_k, -1).reshape(l * top_k, -1)
-    y = expert_gemv(silu_gate(expert_gemv(rows, gate_up, picked)), down, picked)
+    y = expert_gemv(expert_gemv_silu_gate(rows, gate_up, picked), down, picked)
     return combine(y, weights)
 
 
