@@ -7,7 +7,8 @@ and every state is changed in place, so that the whole step can be captured once
 Kernels a layer, with quantized weights: Mamba 6 (norm, in_proj, convolution, x_proj, recurrence,
 out_proj), attention 5 (norm, qkv_proj, the parts, their merge, o_proj), a dense feed-forward 3
 (norm, gate_up with the gate, down), a mixture 5 (norm, router, choice, gate_up with the gate,
-down); and a step 5 (embedding, norm, head, two for the pick): 321 for the 32 layers of a Jamba Mini.
+down); and a step 5 (embedding, norm, head, two for the pick): 321 for the 32 layers of a Jamba
+Mini.
 """
 
 from __future__ import annotations

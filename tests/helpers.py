@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -73,3 +76,15 @@ def divergence(wanted: Tensor, got: Tensor) -> Tensor:
     """KL divergence in nats of each token's distribution [l, v] -> [l]."""
     p, q = (logits.double().log_softmax(-1) for logits in (wanted, got))
     return (p.exp() * (p - q)).sum(-1)
+
+
+@contextmanager
+def never_waiting() -> Iterator[None]:
+    """Whatever would wait for the GPU fails."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -111,7 +111,10 @@ def _traced(
     model: JambaModel, device: torch.device, work: Callable[[], object]
 ) -> list[Mapping[str, Any]]:
     kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with marked(model, _Annotations()), torch.profiler.profile(activities=kinds) as profiler:
+    with (
+        marked(model, _Annotations()),
+        torch.profiler.profile(activities=kinds, acc_events=True) as profiler,
+    ):
         work()
         torch.cuda.synchronize(device)
     with tempfile.TemporaryDirectory() as folder:

@@ -93,11 +93,11 @@ def gated(weight: QuantWeight | torch.Tensor) -> None:
 
 def dependent(weight: QuantWeight) -> None:
     """By programmatic dependent launch."""
-    before, tensor_cores.PDL = tensor_cores.PDL, True
+    before, tensor_cores.overlap = tensor_cores.overlap, lambda _: {"OVERLAP": True}
     try:
         gemv.gemv(empty(1, D), weight[0])
     finally:
-        tensor_cores.PDL = before
+        tensor_cores.overlap = before
 
 
 COMPILED: dict[str, Callable[[], object]] = {

@@ -99,8 +99,8 @@ def test_all_splits_of_the_tensor_cores_give_the_same(scheme, few, monkeypatch):
     gated = gemv_reference.expert_gemv_silu_gate(x, stack, experts).float()
     for split in (1, 2, 4, 8):
         for pdl in (False, True):
-            monkeypatch.setattr(tensor_cores, "SPLITS", {0: split})
-            monkeypatch.setattr(tensor_cores, "PDL", pdl)
+            monkeypatch.setattr(tensor_cores, "SETTINGS", {0: (8, split)})
+            monkeypatch.setattr(tensor_cores, "overlap", lambda _, on=pdl: {"OVERLAP": on})
             assert tensor_cores.fits(x, stack if scheme == "none" else stack.codes, None)
             got = gemv_kernel.expert_gemv(x, stack, experts).float()
             assert_close(got, wanted, torch.bfloat16)

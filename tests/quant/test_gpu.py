@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from quant.ops.matmul import grouped_matmul, matmul
 from quant.ops.quantize_rows import quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
-from tests.helpers import assert_close
+from tests.helpers import assert_close, never_waiting
 
 pytestmark = [
     pytest.mark.gpu,
@@ -81,13 +79,8 @@ def test_experts_of_few_rows_are_never_brought_to_the_host(scheme, rows):
     stack = randn(X, N, K, seed=1).cuda() if scheme == "none" else both(scheme, X, N, K)[1]
     x, experts = randn(rows, K).cuda(), torch.arange(rows).cuda()
     expert_gemv(x, stack, experts)  # compiles, which may wait
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Synchronization debug mode")
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            expert_gemv(x, stack, experts)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with never_waiting():
+        expert_gemv(x, stack, experts)
 
 
 def test_quantize_rows():

@@ -11,17 +11,14 @@ from triton.runtime.jit import JITFunction
 
 from quant.ops.gemv.nf4_kernel import gemv_nf4_bf16_kernel, pairs
 from quant.ops.gemv.row_kernel import gemv_row_kernel
+from quant.ops.overlap_kernel import overlap
 
-WARPS = 8
+SETTINGS = {512: (4, 2), 257: (4, 4), 0: (8, 8)}
+"""Warps a program, and those of them that share a tile along k, by the least number of tiles of one
+row; as measured on an H100 with the shapes of a Jamba Mini."""
 
-RESIDENT = 2
-"""Programs that a multiprocessor has registers for; each takes tile after tile."""
-
-SPLITS = {4096: 4, 0: 8}
-"""Warps that share a tile along k, by the least number of tiles."""
-
-PDL = False
-"""Programmatic dependent launch: a kernel is set up while the one before it ends."""
+RESIDENT = 64
+"""Programs for a multiprocessor at the most; beyond, each takes tile after tile."""
 
 GROUP = 64
 
@@ -45,18 +42,19 @@ def launch(
     """x [s, k] by codes [n, k], or by experts' [x, n, k], into y [s, n], or [s, n/2] if gated."""
     (s, k), n = x.shape, codes.shape[-2]
     packed = 2 * codes.shape[-1] == k
-    tiles = s * triton.cdiv(y.shape[1], 8 if gate else 16)
-    split = next(split for least, split in SPLITS.items() if tiles >= least)
+    across = triton.cdiv(y.shape[1], 8 if gate else 16)
+    warps, split = next(each for least, each in SETTINGS.items() if across >= least)
+    tiles = s * across
     step = split * (4 * GROUP if packed else 128 // codes.element_size())
-    programs = min(triton.cdiv(tiles * split, WARPS), RESIDENT * _multiprocessors(x.device))
+    programs = min(triton.cdiv(tiles * split, warps), RESIDENT * _multiprocessors(x.device))
     common: dict[str, int] = {
         "EXPERTS": experts is not None,
         "GATE": gate,
         "EVEN": k % step == 0,
-        "PDL": PDL,
+        "PDL": overlap(x.device)["OVERLAP"],
     }
-    common |= {"WARPS": WARPS, "SPLIT": split, "num_warps": WARPS}
-    if PDL:
+    common |= {"WARPS": warps, "SPLIT": split, "num_warps": warps}
+    if common["PDL"]:
         common["launch_pdl"] = True
     if packed:
         table = pairs(x.device)

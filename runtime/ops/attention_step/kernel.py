@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
+
 BLOCK_T = 64
 """Keys a step of a program."""
 
@@ -33,12 +35,13 @@ LOG2E = 1.4426950408889634
 def attend_kernel(
     heads_ptr, k_ptr, v_ptr, position_ptr, out_ptr, lse_ptr, h, p, head_stride, scale, splits,
     GROUP: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_T: tl.constexpr,
-    PRODUCT: tl.constexpr, STAGES: tl.constexpr,
+    PRODUCT: tl.constexpr, STAGES: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: one part of one key head's keys, for its GROUP query heads.
 
     Products are of PRODUCT's dtype and summed in fp32.  Parts past the last key write nothing.
     """
+    wait_for_inputs(OVERLAP)
     head = tl.program_id(0)
     part = tl.program_id(1)
     position = tl.load(position_ptr).to(tl.int32)
@@ -90,8 +93,10 @@ def attend_kernel(
 def merge_kernel(
     parts_ptr, lse_ptr, position_ptr, out_ptr, h, p, splits,
     BLOCK_T: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_C: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_C channels of one query head, over the parts that hold keys."""
+    wait_for_inputs(OVERLAP)
     head = tl.program_id(0)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     length = tl.load(position_ptr).to(tl.int32) + 1
@@ -133,12 +138,14 @@ def attention_step(heads: Tensor, k: Tensor, v: Tensor, position: Tensor) -> Ten
         BLOCK_T=BLOCK_T,
         PRODUCT=_product(k.dtype),
         STAGES=3 if k.dtype.itemsize == 2 else 1,
+        **overlap(k.device),
     )  # fmt: skip
     merge_kernel[(h, triton.cdiv(p, BLOCK_C))](
         parts, lse, position, out, h, p, splits,
         BLOCK_T=BLOCK_T,
         BLOCK_S=BLOCK_SPLITS,
         BLOCK_C=BLOCK_C,
+        **overlap(k.device),
     )  # fmt: skip
     return out
 

@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
+
 BLOCK_L = 32
 """Tokens a program, of which the first few are read by the one before too."""
 
@@ -53,12 +55,13 @@ def _rows(
 def conv_kernel(
     x_ptr, tail_ptr, weight_ptr, bias_ptr, y_ptr, l, e, x_stride,
     W: tl.constexpr, SLOTS: tl.constexpr, HAS_BIAS: tl.constexpr,
-    BLOCK_L: tl.constexpr, STEP: tl.constexpr, BLOCK_E: tl.constexpr,
+    BLOCK_L: tl.constexpr, STEP: tl.constexpr, BLOCK_E: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_L tokens of BLOCK_E channels; SLOTS is W - 1, rounded up to a power of 2.
 
     Only the first block of tokens reads the tail (BLOCK_L >= W - 1), so it may also replace it.
     """
+    wait_for_inputs(OVERLAP)
     pid_l = tl.program_id(1)
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     e_mask = channel < e
@@ -106,5 +109,6 @@ def causal_conv(x: Tensor, tail: Tensor, weight: Tensor, bias: Tensor | None) ->
         BLOCK_L=block_l,
         STEP=min(STEP, block_l),
         BLOCK_E=block_e,
+        **overlap(x.device),
     )  # fmt: skip
     return y

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
 from runtime.ops.selective_scan.kernel import FAST, _exp2, _silu, _softplus
 
 BLOCK_E = 16
@@ -32,11 +33,13 @@ def mamba_step_kernel(
     u_ptr, z_ptr, projected_ptr, dt_norm_ptr, b_norm_ptr, c_norm_ptr, dt_proj_ptr,
     a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, e, n, r, eps,
     FAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_E channels with all their states.
 
     All loads come first: behind the sums each would be waited for on its own.
     """
+    wait_for_inputs(OVERLAP)
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     rank, column = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
     e_mask, r_mask, n_mask = channel < e, rank < r, column < n
@@ -90,5 +93,6 @@ def mamba_step(
         BLOCK_R=triton.next_power_of_2(r),
         BLOCK_N=triton.next_power_of_2(n),
         BLOCK_E=BLOCK_E,
+        **overlap(u.device),
     )  # fmt: skip
     return y

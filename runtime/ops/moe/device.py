@@ -32,13 +32,13 @@ def by_groups(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Weight, down
     fp8 never waits for the host; the other schemes do once, for the sizes of the groups.
     """
     tokens, places, ends = grouped(experts, gate_up.shape[0])
-    if not (quantizes(gate_up) and quantizes(down)):
-        ends = ends.cpu()
+    here = ends if quantizes(gate_up) and quantizes(down) else ends.cpu()
+    first, second = (ends if quantizes(w) else here for w in (gate_up, down))
     # A token's codes are the same for all of its experts.
     rows: Rows = quantize_rows(x) if quantizes(gate_up) else x
     gate = silu_gate_rows if quantizes(down) else silu_gate
     # Nothing in between has a name, so that it is free once it has been read.
-    y = grouped_matmul(gate(grouped_matmul(rows[tokens], gate_up, ends)), down, ends)
+    y = grouped_matmul(gate(grouped_matmul(rows[tokens], gate_up, first)), down, second)
     return combine(y, weights, places)
 
 

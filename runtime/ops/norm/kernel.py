@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
 from quant.ops.quantize_rows.kernel import LONGEST, empty_rows, quantize_rows, row_codes, warps
 from quant.tensor import QuantRows
 
@@ -21,12 +22,13 @@ TILE = 4096
 def rms_norm_kernel(
     x_ptr, add_ptr, shares_ptr, weight_ptr, y_ptr, scale_ptr, rows, d, x_stride, eps,
     ADD: tl.constexpr, SHARES: tl.constexpr, CODES: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_ROWS whole rows; with ADD, x += add first; with CODES, y is fp8 by scale.
 
     SHARES is how many rows of add are weighted and summed for one of x; 0 for one as it is.
     """
+    wait_for_inputs(OVERLAP)
     index = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row = index[:, None]
     column = tl.arange(0, BLOCK_D)[None]
@@ -116,4 +118,5 @@ def _launch(
         BLOCK_ROWS=block_rows,
         BLOCK_D=block_d,
         num_warps=max(4, warps(block_d)),
+        **overlap(x.device),
     )  # fmt: skip

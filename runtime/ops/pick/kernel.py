@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
+
 BLOCK_V = 1024
 """Scores a program of the first kernel."""
 
@@ -21,8 +23,11 @@ def _best(values, ids):
 
 
 @triton.jit
-def part_kernel(scores_ptr, logits_ptr, values_ptr, ids_ptr, v, BLOCK_V: tl.constexpr):
+def part_kernel(
+    scores_ptr, logits_ptr, values_ptr, ids_ptr, v, BLOCK_V: tl.constexpr, OVERLAP: tl.constexpr
+):
     """One program: BLOCK_V scores."""
+    wait_for_inputs(OVERLAP)
     pid = tl.program_id(0)
     token = pid * BLOCK_V + tl.arange(0, BLOCK_V)
     mask = token < v
@@ -34,8 +39,11 @@ def part_kernel(scores_ptr, logits_ptr, values_ptr, ids_ptr, v, BLOCK_V: tl.cons
 
 
 @triton.jit
-def pick_kernel(values_ptr, ids_ptr, picked_ptr, inputs_ptr, parts, BLOCK: tl.constexpr):
+def pick_kernel(
+    values_ptr, ids_ptr, picked_ptr, inputs_ptr, parts, BLOCK: tl.constexpr, OVERLAP: tl.constexpr
+):
     """One program: the best of the parts."""
+    wait_for_inputs(OVERLAP)
     part = tl.arange(0, BLOCK)
     mask = part < parts
     values = tl.load(values_ptr + part, mask=mask, other=float("-inf"))
@@ -53,6 +61,6 @@ def pick(scores: Tensor, logits: Tensor, picked: Tensor, inputs: Tensor) -> None
     parts = triton.cdiv(v, BLOCK_V)
     values = torch.empty(parts, dtype=torch.float32, device=scores.device)
     ids = torch.empty(parts, dtype=torch.int32, device=scores.device)
-    part_kernel[(parts,)](scores, logits, values, ids, v, BLOCK_V=BLOCK_V)
+    part_kernel[(parts,)](scores, logits, values, ids, v, BLOCK_V=BLOCK_V, **overlap(scores.device))
     block = triton.next_power_of_2(parts)
-    pick_kernel[(1,)](values, ids, picked, inputs, parts, BLOCK=block)
+    pick_kernel[(1,)](values, ids, picked, inputs, parts, BLOCK=block, **overlap(scores.device))

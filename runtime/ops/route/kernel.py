@@ -7,12 +7,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
+
 
 @triton.jit
 def route_kernel(
-    logits_ptr, weights_ptr, experts_ptr, x, TOP_K: tl.constexpr, BLOCK_X: tl.constexpr
+    logits_ptr,
+    weights_ptr,
+    experts_ptr,
+    x,
+    TOP_K: tl.constexpr,
+    BLOCK_X: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """One program: one row; of equal experts the first is picked."""
+    wait_for_inputs(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     expert = tl.arange(0, BLOCK_X)
     mask = expert < x
@@ -38,6 +47,7 @@ def likeliest_experts(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     experts = torch.empty(l, top_k, dtype=torch.int64, device=logits.device)
     block_x = triton.next_power_of_2(x)
     route_kernel[(l,)](
-        logits, weights, experts, x, TOP_K=top_k, BLOCK_X=block_x, num_warps=1
+        logits, weights, experts, x, TOP_K=top_k, BLOCK_X=block_x, num_warps=1,
+        **overlap(logits.device),
     )  # fmt: skip
     return weights, experts

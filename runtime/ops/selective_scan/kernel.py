@@ -18,10 +18,10 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra import libdevice
 
-BLOCK_E = 16
-"""Channels a program: with 8,192 of them 512 programs of one warp, one for each scheduler."""
+BLOCK_E = 8
+"""Channels a program: with 8,192 of them 1,024 programs of one warp, two for each scheduler."""
 
-BLOCK_L = 8
+BLOCK_L = 16
 """Tokens a block: as many as registers hold with all states of the channels."""
 
 FAST = os.environ.get("TRITON_INTERPRET") != "1"
@@ -30,6 +30,8 @@ to zero, as on the CPU. The interpreter has none of them."""
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+MINUS_INFINITIES = tl.constexpr(-8323200)
+"""The bits of two bf16."""
 
 
 @triton.jit
@@ -69,12 +71,15 @@ def _row(tile, index, T: tl.constexpr):
 
 
 @triton.jit
-def _block(u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, n_mask):
+def _block(u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, dt_mask, n_mask, PAIRED: tl.constexpr):
     """The inputs of a block; past the last token decay is 1 and nothing enters: the state stays."""
     mask = tokens[:, None] & e_mask[None]
     bc_mask = tokens[:, None] & n_mask[None]
     u = tl.load(u_at, mask=mask, other=0.0)
-    dt = tl.load(dt_at, mask=mask, other=float("-inf"))
+    if PAIRED:
+        dt = tl.load(dt_at, mask=tokens[:, None] & dt_mask[None], other=MINUS_INFINITIES)
+    else:
+        dt = tl.load(dt_at, mask=mask, other=float("-inf"))
     z = tl.load(z_at, mask=mask, other=0.0)
     b = tl.load(b_at, mask=bc_mask, other=0.0)
     c = tl.load(c_at, mask=bc_mask, other=0.0)
@@ -82,11 +87,31 @@ def _block(u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, n_mask):
 
 
 @triton.jit
+def _steps(dt, bias, odd_bias, FAST: tl.constexpr, PAIRED: tl.constexpr):
+    """softplus(dt + bias) [l, e].
+
+    PAIRED takes two bf16 as one integer. Where a conversion to fp32 stands before softplus, the
+    compiler brings dt to the layout of the states first, where each lane would compute it anew for
+    its states of a channel; shifts it leaves where they are.
+    """
+    if PAIRED:
+        even = (dt << 16).to(tl.float32, bitcast=True)
+        odd = (dt & -65536).to(tl.float32, bitcast=True)
+        steps = tl.interleave(
+            _softplus(even + bias[None], FAST), _softplus(odd + odd_bias[None], FAST)
+        )
+    else:
+        steps = _softplus(dt.to(tl.float32) + bias[None], FAST)
+    return steps
+
+
+@triton.jit
 def scan_kernel(
     u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, bias_ptr, state_ptr, y_ptr,
     l, e, n,
     u_stride, dt_stride, b_stride, c_stride, z_stride,
-    BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr, FAST: tl.constexpr,
+    BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
+    FAST: tl.constexpr, PAIRED: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_E channels over all l tokens."""
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
@@ -103,15 +128,25 @@ def scan_kernel(
     # is loaded, every token's row would go from one to the other through shared memory.
     h = _row(tl.broadcast_to(before[None], [BLOCK_L, BLOCK_N, BLOCK_E]), token, 0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
-    bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
+    if PAIRED:
+        pair = tl.program_id(0) * (BLOCK_E // 2) + tl.arange(0, BLOCK_E // 2)
+        dt_mask = 2 * pair < e
+        dt_column = pair
+        bias = tl.load(bias_ptr + 2 * pair, mask=dt_mask, other=0.0)
+        odd_bias = tl.load(bias_ptr + 2 * pair + 1, mask=dt_mask, other=0.0)
+    else:
+        dt_mask = e_mask
+        dt_column = channel
+        bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
+        odd_bias = bias
     at = row.to(tl.int64)[:, None]
     u_at = u_ptr + at * u_stride + channel[None]
-    dt_at = dt_ptr + at * dt_stride + channel[None]
+    dt_at = dt_ptr + at * dt_stride + dt_column[None]
     z_at = z_ptr + at * z_stride + channel[None]
     b_at = b_ptr + at * b_stride + column[None]
     c_at = c_ptr + at * c_stride + column[None]
     y_at = y_ptr + at * e + channel[None]
-    u, dt, z, b, c = _block(u_at, dt_at, z_at, b_at, c_at, row < l, e_mask, n_mask)
+    u, dt, z, b, c = _block(u_at, dt_at, z_at, b_at, c_at, row < l, e_mask, dt_mask, n_mask, PAIRED)
     for start in range(0, l, BLOCK_L):
         u_at += BLOCK_L * u_stride
         dt_at += BLOCK_L * dt_stride
@@ -120,10 +155,10 @@ def scan_kernel(
         c_at += BLOCK_L * c_stride
         coming = row < l - start - BLOCK_L
         u_next, dt_next, z_next, b_next, c_next = _block(
-            u_at, dt_at, z_at, b_at, c_at, coming, e_mask, n_mask
+            u_at, dt_at, z_at, b_at, c_at, coming, e_mask, dt_mask, n_mask, PAIRED
         )
         x = u.to(tl.float32)
-        delta = _softplus(dt.to(tl.float32) + bias[None], FAST)
+        delta = _steps(dt, bias, odd_bias, FAST, PAIRED)
         decay = _exp2(delta[:, None, :] * rate[None], FAST)  # [l, n, e]
         entry = b.to(tl.float32)[:, :, None] * (delta * x)[:, None, :]
         states = entry
@@ -156,6 +191,9 @@ def selective_scan(
     y = torch.empty(l, e, dtype=u.dtype, device=u.device)
     if l > 1:  # every program widens all of B and C, unless it is done once
         B, C = B.float(), C.float()
+    paired = dt.dtype == torch.bfloat16 and e % 2 == 0 and dt.is_contiguous()
+    if paired:
+        dt = dt.view(torch.int32)
     scan_kernel[(triton.cdiv(e, BLOCK_E),)](
         u, dt, A, B, C, D, z, dt_bias, state, y, l, e, n,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0),
@@ -163,6 +201,7 @@ def selective_scan(
         BLOCK_N=triton.next_power_of_2(n),
         BLOCK_E=BLOCK_E,
         FAST=FAST,
+        PAIRED=paired,
         num_warps=1,
     )  # fmt: skip
     return y
