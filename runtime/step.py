@@ -19,14 +19,14 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
-from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate
+from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate, gemv
 from runtime.cache import AttentionState, MambaState
 from runtime.model import MLP, AttentionMixer, JambaModel, Layer, MambaMixer, MoE, RMSNorm
 from runtime.ops.attention_step import attention_step
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import linear
 from runtime.ops.mamba_step import mamba_step
-from runtime.ops.moe import route
+from runtime.ops.route import likeliest_experts
 
 States = Sequence[AttentionState | MambaState]
 
@@ -75,7 +75,7 @@ def _mamba(mixer: MambaMixer, x: Tensor, state: MambaState) -> Tensor:
     layers = (mixer.dt_layernorm, mixer.b_layernorm, mixer.c_layernorm)
     dt, b, c = (layer.weight for layer in layers)
     y = mamba_step(
-        u, z, mixer.x_proj(u), (dt, b, c), layers[0].eps,
+        u, z, gemv(u, mixer.x_proj.weight), (dt, b, c), layers[0].eps,
         mixer.dt_proj.weight, mixer.A, mixer.D, mixer.dt_bias, state.ssm,
     )  # fmt: skip
     out: Tensor = mixer.out_proj(y)
@@ -92,7 +92,7 @@ def _feed_forward(layer: MLP | MoE, x: Tensor) -> Pending:
     if not isinstance(layer, MoE):
         out: Tensor = layer(x)
         return Pending(out)
-    weights, picked = route(x, layer.router, layer.top_k)
+    weights, picked = likeliest_experts(gemv(x, layer.router), layer.top_k)
     experts, chosen = layer.experts, picked.view(-1)
     gated = expert_gemv_silu_gate(x.expand(layer.top_k, -1), experts.gate_up, chosen)
     rows = expert_gemv(gated, experts.down, chosen)

@@ -13,7 +13,7 @@ from quant.tensor import QuantWeight
 __all__ = ["expert_gemv", "expert_gemv_silu_gate", "gemv", "gemv_silu_gate"]
 
 
-def gemv(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype; m is small."""
     result: Tensor = implementation(__name__, x.device).gemv(x, w)
     return result

@@ -19,19 +19,24 @@ from torch import Tensor
 from quant.ops import nf4
 from quant.ops.gemv import tensor_cores
 from quant.ops.gemv.kernel_parts import gated
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
 from quant.tensor import QuantWeight
 
 BLOCKS = {1: (4, 1024, 2), 2: (4, 512, 2), 0.5: (8, 512, 2)}
 """Outputs a program, weights along k a step, and warps, by bytes a weight."""
+
+NARROW = 512
+"""Up to so many outputs of a plain weight are one program each, or the GPU would be half idle."""
 
 
 @triton.jit
 def gemv_kernel(
     x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, n, k, x_stride,
     SCALED: tl.constexpr, EXPERTS: tl.constexpr, GATE: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_N outputs of row s; the sum along k is made once, at the end."""
+    wait_for_inputs(OVERLAP)
     s = tl.program_id(0).to(tl.int64)
     outputs = n // 2 if GATE else n
     row = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -125,7 +130,7 @@ def levels(device: torch.device) -> Tensor:
     return torch.tensor(nf4.LEVELS, dtype=torch.float32, device=device)
 
 
-def gemv(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """As in `reference`, but with the weight in fp32."""
     return _launch(x, w, None, gate=False)
 
@@ -149,13 +154,16 @@ def _launch(x: Tensor, w: QuantWeight | Tensor, experts: Tensor | None, *, gate:
     codes, scale = (w, None) if isinstance(w, Tensor) else (w.codes, w.scale)
     s, n = x.shape[0], codes.shape[-2]
     y = torch.empty(s, n // 2 if gate else n, dtype=x.dtype, device=x.device)
-    if tensor_cores.fits(x, codes, scale):
+    narrow = scale is None and n <= NARROW
+    if not narrow and tensor_cores.fits(x, codes, scale):
         tensor_cores.launch(x, codes, scale, experts, y, gate=gate)
         return y
     k = x.shape[1]
     packed = 2 * codes.shape[-1] == k
     block_n, block_k, warps = BLOCKS[0.5 if packed else min(2, codes.element_size())]
-    block_n = block_n // 2 if gate else block_n  # two rows an output
+    if narrow:
+        block_n, block_k, warps = 1, min(8192, triton.next_power_of_2(k)), 8
+    block_n = max(1, block_n // 2) if gate else block_n  # two rows an output
     grid = (s, triton.cdiv(y.shape[1], block_n))
     common = {"EXPERTS": experts is not None, "GATE": gate, "BLOCK_N": block_n}
     common |= {"BLOCK_K": block_k, "num_warps": warps}
@@ -170,5 +178,6 @@ def _launch(x: Tensor, w: QuantWeight | Tensor, experts: Tensor | None, *, gate:
             x, codes, scale, experts, y, n, k, x.stride(0),
             SCALED=scale is not None,
             **common,
+            **overlap(x.device),
         )  # fmt: skip
     return y

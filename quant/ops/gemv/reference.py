@@ -10,9 +10,10 @@ from quant.ops.dequantize.reference import dequantize
 from quant.tensor import QuantWeight
 
 
-def gemv(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype."""
-    return functional.linear(x, dequantize(w, x.dtype))
+    wide = w.to(x.dtype) if isinstance(w, Tensor) else dequantize(w, x.dtype)
+    return functional.linear(x, wide)
 
 
 def expert_gemv(x: Tensor, w: QuantWeight | Tensor, experts: Tensor) -> Tensor:
