@@ -19,6 +19,9 @@ from runtime.quantization import Quantization
 CPU_LIBRARIES_BYTES = 40_000_000
 """What PyTorch's CPU libraries and their threads take on first use, as measured."""
 
+GPU_LIBRARIES_BYTES = 2 * 32 * 2**20
+"""The workspaces of cuBLAS and of cuBLASLt, as PyTorch allocates them for a Hopper GPU."""
+
 
 def workspace_bytes(
     config: JambaConfig,
@@ -36,7 +39,8 @@ def workspace_bytes(
         gpu = _Gpu(config, size, quantization)
         each = max(gpu.mamba(), gpu.attention(), gpu.feed_forward())
     scratch = _scratch(config, precision, quantization, cpu=cpu)
-    return chunk_tokens * each + scratch + (CPU_LIBRARIES_BYTES if cpu else 0)
+    libraries = CPU_LIBRARIES_BYTES if cpu else GPU_LIBRARIES_BYTES
+    return chunk_tokens * each + scratch + libraries
 
 
 def _mamba(config: JambaConfig) -> int:

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from quant.ops.overlap_kernel import overlap, wait_for_inputs
-from runtime.ops.selective_scan.kernel import FAST, _exp2, _silu, _softplus
+from runtime.ops.selective_scan.kernel import FAST, exp2, silu, softplus
 
 BLOCK_E = 16
 """Channels a program: 512 programs of a Jamba Mini's 8,192, and whole sectors of the state."""
@@ -64,10 +64,10 @@ def mamba_step_kernel(
     b, c = _normed(b, b_norm, n, eps, rounded), _normed(c, c_norm, n, eps, rounded)
     dt = tl.sum(w.to(tl.float32) * low[None], 1)
     dt = dt.to(rounded).to(tl.float32)  # as the product's result
-    delta = _softplus(dt + bias, FAST)
-    h = _exp2(delta[None] * rate, FAST) * before + b[:, None] * (delta * x)[None]
+    delta = softplus(dt + bias, FAST)
+    h = exp2(delta[None] * rate, FAST) * before + b[:, None] * (delta * x)[None]
     tl.store(state_ptr + tile, h, mask=mask)
-    y = (tl.sum(h * c[:, None], 0) + skip * x) * _silu(gate, FAST)
+    y = (tl.sum(h * c[:, None], 0) + skip * x) * silu(gate, FAST)
     tl.store(y_ptr + channel, y.to(y_ptr.dtype.element_ty), mask=e_mask)
 
 

@@ -35,7 +35,7 @@ MINUS_INFINITIES = tl.constexpr(-8323200)
 
 
 @triton.jit
-def _exp2(x, FAST: tl.constexpr):
+def exp2(x, FAST: tl.constexpr):
     """2 ** x."""
     if FAST:
         return libdevice.exp2(x)
@@ -43,18 +43,18 @@ def _exp2(x, FAST: tl.constexpr):
 
 
 @triton.jit
-def _softplus(x, FAST: tl.constexpr):
+def softplus(x, FAST: tl.constexpr):
     """log(1 + exp(x)) in fp32; where exp(x) is small by its series, which stays exact."""
-    y = _exp2(-tl.abs(x) * LOG2E, FAST)
+    y = exp2(-tl.abs(x) * LOG2E, FAST)
     above = (libdevice.fast_log2f(1.0 + y) if FAST else tl.log2(1.0 + y)) * LN2
     series = y * (1.0 - y * (0.5 - y * (1.0 / 3.0)))
     return tl.maximum(x, 0.0) + tl.where(y < 0.015625, series, above)
 
 
 @triton.jit
-def _silu(x, FAST: tl.constexpr):
+def silu(x, FAST: tl.constexpr):
     """x / (1 + exp(-x))."""
-    below = 1.0 + _exp2(-x * LOG2E, FAST)
+    below = 1.0 + exp2(-x * LOG2E, FAST)
     if FAST:
         return libdevice.fast_dividef(x, below)
     return x / below
@@ -98,11 +98,37 @@ def _steps(dt, bias, odd_bias, FAST: tl.constexpr, PAIRED: tl.constexpr):
         even = (dt << 16).to(tl.float32, bitcast=True)
         odd = (dt & -65536).to(tl.float32, bitcast=True)
         steps = tl.interleave(
-            _softplus(even + bias[None], FAST), _softplus(odd + odd_bias[None], FAST)
+            softplus(even + bias[None], FAST), softplus(odd + odd_bias[None], FAST)
         )
     else:
-        steps = _softplus(dt.to(tl.float32) + bias[None], FAST)
+        steps = softplus(dt.to(tl.float32) + bias[None], FAST)
     return steps
+
+
+@triton.jit
+def _biases(bias_ptr, channel, e_mask, e, BLOCK_E: tl.constexpr, PAIRED: tl.constexpr):
+    """Of dt its columns, their mask and their biases; of pairs, those of the two halves."""
+    if PAIRED:
+        column = tl.program_id(0) * (BLOCK_E // 2) + tl.arange(0, BLOCK_E // 2)
+        mask = 2 * column < e
+        bias = tl.load(bias_ptr + 2 * column, mask=mask, other=0.0)
+        odd = tl.load(bias_ptr + 2 * column + 1, mask=mask, other=0.0)
+    else:
+        column = channel
+        mask = e_mask
+        bias = tl.load(bias_ptr + channel, mask=mask, other=0.0)
+        odd = bias
+    return column, mask, bias, odd
+
+
+@triton.jit
+def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
+    """h after each of the tokens [l, n, e], and after the last."""
+    states = entry
+    for t in tl.static_range(BLOCK_L):
+        h = _row(decay, token, t) * h + _row(entry, token, t)
+        states = tl.where(token == t, h[None], states)
+    return states, h
 
 
 @triton.jit
@@ -128,17 +154,7 @@ def scan_kernel(
     # is loaded, every token's row would go from one to the other through shared memory.
     h = _row(tl.broadcast_to(before[None], [BLOCK_L, BLOCK_N, BLOCK_E]), token, 0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
-    if PAIRED:
-        pair = tl.program_id(0) * (BLOCK_E // 2) + tl.arange(0, BLOCK_E // 2)
-        dt_mask = 2 * pair < e
-        dt_column = pair
-        bias = tl.load(bias_ptr + 2 * pair, mask=dt_mask, other=0.0)
-        odd_bias = tl.load(bias_ptr + 2 * pair + 1, mask=dt_mask, other=0.0)
-    else:
-        dt_mask = e_mask
-        dt_column = channel
-        bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
-        odd_bias = bias
+    dt_column, dt_mask, bias, odd_bias = _biases(bias_ptr, channel, e_mask, e, BLOCK_E, PAIRED)
     at = row.to(tl.int64)[:, None]
     u_at = u_ptr + at * u_stride + channel[None]
     dt_at = dt_ptr + at * dt_stride + dt_column[None]
@@ -159,14 +175,11 @@ def scan_kernel(
         )
         x = u.to(tl.float32)
         delta = _steps(dt, bias, odd_bias, FAST, PAIRED)
-        decay = _exp2(delta[:, None, :] * rate[None], FAST)  # [l, n, e]
+        decay = exp2(delta[:, None, :] * rate[None], FAST)  # [l, n, e]
         entry = b.to(tl.float32)[:, :, None] * (delta * x)[:, None, :]
-        states = entry
-        for t in tl.static_range(BLOCK_L):
-            h = _row(decay, token, t) * h + _row(entry, token, t)
-            states = tl.where(token == t, h[None], states)
+        states, h = _recurrence(h, decay, entry, token, BLOCK_L)
         y = tl.sum(states * c.to(tl.float32)[:, :, None], 1) + skip[None] * x  # [l, e]
-        y = y * _silu(z.to(tl.float32), FAST)
+        y = y * silu(z.to(tl.float32), FAST)
         mask = (row < l - start)[:, None] & e_mask[None]
         tl.store(y_at, y.to(y_ptr.dtype.element_ty), mask=mask)
         y_at += BLOCK_L * e
