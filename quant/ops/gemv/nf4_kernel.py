@@ -80,7 +80,7 @@ OPERANDS = tl.constexpr("=f,=f,=f,=f" + 12 * ",l" + ",r")
 def gemv_nf4_bf16_kernel(
     x_ptr, codes_ptr, scale_ptr, pairs_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
     EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr, WARPS: tl.constexpr,
-    SPLIT: tl.constexpr, PDL: tl.constexpr,
+    SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -96,7 +96,7 @@ def gemv_nf4_bf16_kernel(
     table = _table(pairs_ptr, thread, WARPS) + lane * 4
     outputs = n // 2 if GATE else n
     groups = k // GROUP
-    if PDL:
+    if OVERLAP:
         block = tl.program_id(0) // s
         depend(codes_ptr, k // 2, n, outputs, block, WARPS, SPLIT, OUTPUTS, EXPERTS)
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)

@@ -88,7 +88,7 @@ FP8_UNIT = tl.constexpr(2.0**60)
 def gemv_row_kernel(
     x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
     SCALED: tl.constexpr, EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr,
-    WARPS: tl.constexpr, SPLIT: tl.constexpr, PDL: tl.constexpr,
+    WARPS: tl.constexpr, SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -103,7 +103,7 @@ def gemv_row_kernel(
     g, t = lane // 4, lane % 4
     outputs = n // 2 if GATE else n
     pieces = k // PIECE
-    if PDL:
+    if OVERLAP:
         block = tl.program_id(0) // s
         depend(codes_ptr, pieces * 64, n, outputs, block, WARPS, SPLIT, OUTPUTS, EXPERTS)
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)

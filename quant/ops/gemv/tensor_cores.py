@@ -51,11 +51,8 @@ def launch(
         "EXPERTS": experts is not None,
         "GATE": gate,
         "EVEN": k % step == 0,
-        "PDL": overlap(x.device)["OVERLAP"],
     }
-    common |= {"WARPS": warps, "SPLIT": split, "num_warps": warps}
-    if common["PDL"]:
-        common["launch_pdl"] = True
+    common |= {"WARPS": warps, "SPLIT": split, "num_warps": warps, **overlap(x.device)}
     if packed:
         table = pairs(x.device)
         gemv_nf4_bf16_kernel[(programs,)](
