@@ -7,10 +7,8 @@ import json
 from xml.dom import minidom
 
 import pytest
-import torch
-from torch.nn import functional
 
-from tests.benchmarks import gpu_session, peer_transformers, session_group
+from tests.benchmarks import gpu_session, session_group
 from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.session_plan import ON_DEMAND, groups
 from tests.benchmarks.write_benchmarks import page, plot, read
@@ -91,6 +89,16 @@ def test_what_is_run():
     assert sum(g.must_s for g in groups() if g.name not in ON_DEMAND) < 420
 
 
+def test_an_extension_without_its_package_is_named(tmp_path, monkeypatch):
+    if gpu_session.version("mamba-ssm") != gpu_session.MISSING:
+        pytest.skip("mamba-ssm is installed")
+    assert gpu_session.machine("cpu")["mamba-ssm"] == "missing"
+    (tmp_path / "selective_scan_cuda.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    found = gpu_session.machine("cpu")["mamba-ssm"]
+    assert found == "selective_scan_cuda without the package"
+
+
 def test_a_script_that_fails_is_a_line(tmp_path):
     options = argparse.Namespace(
         results=tmp_path / "results.jsonl", device="cpu", shape="none", lengths=[8]
@@ -100,17 +108,3 @@ def test_a_script_that_fails_is_a_line(tmp_path):
     (line,) = map(json.loads, options.results.read_text().splitlines())
     assert line["key"] == "peer"
     assert "KeyError" in line["error"]
-
-
-def test_what_stands_in_for_the_peers_convolution():
-    generator = torch.Generator().manual_seed(0)
-    x, weight, bias = (
-        torch.randn(shape, generator=generator) for shape in ((1, 6, 9), (6, 4), (6,))
-    )
-    conv = functional.conv1d(x, weight[:, None], bias, padding=3, groups=6)[..., :9]
-    whole = peer_transformers.conv_fn(x, weight, bias, activation="silu")
-    torch.testing.assert_close(whole, functional.silu(conv))
-    state = x[..., 5:8].clone()
-    last = peer_transformers.conv_update(x[..., 8], state, weight, bias, "silu")
-    torch.testing.assert_close(last, whole[..., 8])
-    assert torch.equal(state, x[..., 6:])

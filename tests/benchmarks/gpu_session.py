@@ -12,7 +12,10 @@ they are named with --only, which takes a group, a kind (fp8:read) or a task (fp
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -22,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.session_plan import LENGTHS, ON_DEMAND, Group, groups
+
+MISSING = "missing"
 
 GRACE_S = 60
 """A process that runs so much longer than it was given hangs, and is ended."""
@@ -111,13 +116,15 @@ def record(results: Path, values: dict[str, Any]) -> None:
 
 def machine(device: str) -> dict[str, str]:
     """What the figures were made on, and when."""
-    versions = {name: version(name) for name in ("torch", "triton", "transformers", "mamba-ssm")}
+    versions = {name: version(name) for name in ("torch", "triton", "transformers")}
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "command": "python -m tests.benchmarks.gpu_session " + " ".join(sys.argv[1:]),
         **(card() if device.startswith("cuda") else {"card": f"{platform.machine()} CPU"}),
+        "processor": f"{os.cpu_count()} x {processor()}",
         **versions,
+        "mamba-ssm": mamba_ssm(),
     }
 
 
@@ -133,12 +140,29 @@ def card() -> dict[str, str]:
     return {"card": name, "driver": driver, "card_memory": size, "power_limit": power}
 
 
+def processor() -> str:
+    """The processor's name, which bounds what is read from disk."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def version(package: str) -> str:
     """The version of an installed package, or that it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "missing"
+        return MISSING
+
+
+def mamba_ssm() -> str:
+    """Its version; the compiled extension is often there without the package."""
+    found = version("mamba-ssm")
+    if found == MISSING and importlib.util.find_spec("selective_scan_cuda") is not None:
+        return "selective_scan_cuda without the package"
+    return found
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
     python -m tests.benchmarks.peer_transformers [--tokens 131072] [--json]
 
-transformers takes the CUDA scan of mamba-ssm where it can be imported.  It also wants the package
-causal-conv1d; where that is missing, our own convolution stands in for it, which is fast, so that
-the peer is not slowed by what it lacks.  `scan_calls` says whether its CUDA scan really ran.
+transformers takes the CUDA scan of mamba-ssm, and it looks for the Python package: where only the
+compiled `selective_scan_cuda` is there, its fallback in PyTorch would run, which wants 64 GiB at
+131,072 tokens.  So a package of one function stands in then, which calls the extension as
+mamba-ssm does.  Where causal-conv1d is missing, our own convolution stands in for it, which is
+fast, so that the peer is not slowed by what it lacks.  `scan_calls` says whether the CUDA scan
+really ran.
 """
 
 from __future__ import annotations
@@ -52,16 +55,56 @@ def conv_update(
     return torch.nn.functional.silu(y).view(x.shape)
 
 
+def scan_fn(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """u, delta, z [1, e, l], A [e, n], B, C [1, n, l] -> [1, e, l] and, if wanted, [1, e, n].
+
+    What mamba-ssm's function does without a gradient.  Of each stretch of tokens the extension
+    leaves pairs of decay and state.
+    """
+    import selective_scan_cuda
+
+    u, delta, B, C, z = (x.contiguous() for x in (u, delta, B[:, None], C[:, None], z))
+    _, pairs, gated = selective_scan_cuda.fwd(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    return (gated, pairs[:, :, -1, 1::2]) if return_last_state else gated
+
+
 def stand_in_for_causal_conv1d() -> bool:
     """Puts our convolution where transformers looks for the package; False if it is installed."""
-    name = "causal_conv1d"
+    return _stand_in(
+        "causal_conv1d",
+        __version__="1.6.0",
+        causal_conv1d_fn=conv_fn,
+        causal_conv1d_update=conv_update,
+    )
+
+
+def stand_in_for_mamba_ssm() -> bool:
+    """Puts the extension's scan where transformers looks for the package.
+
+    False if the package is installed, or if there is no extension either.
+    """
+    if importlib.util.find_spec("selective_scan_cuda") is None:
+        return False
+    return _stand_in("mamba_ssm", __version__="2.3.2", selective_scan_fn=scan_fn)
+
+
+def _stand_in(name: str, **contents: object) -> bool:
     if importlib.util.find_spec(name) is not None:
         return False
     module = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-    module.__dict__.update(
-        __version__="1.6.0", causal_conv1d_fn=conv_fn, causal_conv1d_update=conv_update
-    )
+    module.__dict__.update(contents)
     sys.modules[name] = module
     return True
 
@@ -115,7 +158,10 @@ def main() -> None:
     options = parser.parse_args()
     values = {**SHAPES[options.shape], "num_hidden_layers": LAYERS}
     calls = [0]
-    stood_in = stand_in_for_causal_conv1d()
+    stood_in = {
+        "conv_stands_in": stand_in_for_causal_conv1d(),
+        "scan_stands_in": stand_in_for_mamba_ssm(),
+    }
     count_scans(calls)
     found: dict[str, Any] = {"tokens": options.tokens, "layers": LAYERS}
     device = torch.device(options.device)
@@ -123,7 +169,7 @@ def main() -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    found |= {"ours_s": statistics.median(own), "conv_stands_in": stood_in}
+    found |= {"ours_s": statistics.median(own), **stood_in}
     try:
         peer = theirs(values, device, options.tokens, options.repeats)
         found["theirs_s"] = statistics.median(peer)
