@@ -51,7 +51,7 @@ def rows(profile: Profile) -> list[tuple[str, ...]]:
         (part.part, part.seconds, part.floor_s, part.bound_by)
         for part in sorted(profile.parts, key=lambda part: -part.seconds)
     ]
-    found.append(("launch gaps, rest", profile.rest_s, 0.0, ""))
+    found.append(("launch gaps, rest", max(0.0, profile.rest_s), 0.0, ""))
     found.append(("step", profile.step_s, profile.floor_s, ""))
     return [
         (

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from xml.dom import minidom
 
 import pytest
 
 from tests.benchmarks import gpu_session, session_group
 from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.missed import missed
 from tests.benchmarks.session_plan import ON_DEMAND, groups
 from tests.benchmarks.write_benchmarks import page, plot, read
 
+ROOT = Path(__file__).parents[1]
 MACHINE = {"key": "machine", "date": "2026-01-01", "card": "a card", "command": "a command"}
 
 
 @pytest.fixture
 def results(tmp_path):
     part = {"part": "moe", "seconds": 0.5, "floor_s": 0.25, "bound_by": "products"}
-    step = {"past_tokens": 10, "new_tokens": 4, "step_s": 0.6, "floor_s": 0.25, "rest_s": 0.1,
-            "launches": 7, "parts": [part]}  # fmt: skip
+    chunk = {"past_tokens": 10, "new_tokens": 4, "step_s": 0.6, "floor_s": 0.25, "rest_s": 0.1,
+             "launches": 7, "parts": [part]}  # fmt: skip
+    parts = [
+        {"part": "moe", "seconds": 0.005, "floor_s": 0.004, "bound_by": "bandwidth"},
+        {"part": "attention", "seconds": 0.003, "floor_s": 0.002, "bound_by": "bandwidth"},
+        {"part": "norms", "seconds": 0.0005, "floor_s": 0.0, "bound_by": "bandwidth"},
+    ]
+    step = {"past_tokens": 262_144, "new_tokens": 1, "step_s": 0.008, "floor_s": 0.006,
+            "rest_s": -0.0005, "launches": 9, "parts": parts}  # fmt: skip
     lines = [
         MACHINE,
         {"key": "fp8:prefill:262144", "error": "an earlier failure"},
@@ -29,7 +39,10 @@ def results(tmp_path):
         {"key": "fp8:prefill:8192", "tokens": 8_192, "seconds": [0.4]},
         {"key": "fp8:memory:262144", "tokens": 262_144, "planned_bytes": 63_000_000_000,
          "device_peak_bytes": 60_000_000_000, "device_reserved_bytes": 62_000_000_000},
-        {"key": "fp8:profile:chunk:262144", **step},
+        {"key": "fp8:decode:8192", "steps": 64, "seconds": [0.64]},
+        {"key": "fp8:profile:chunk:262144", **chunk},
+        {"key": "fp8:profile:step:262144", **step},
+        {"key": "peer", "ours_s": 2.5, "scan_calls": 0, "their_error": "Too much. Really. No."},
         {"key": "nf4:read:8192", "skipped": "not run: 3 s were left"},
         {"key": "int8:prefill:8192", "error": "OutOfMemoryError: too much\nmore"},
     ]  # fmt: skip
@@ -43,11 +56,37 @@ def test_the_page(results):
     assert "| prefill 262,144 tokens, fp8 | <= 12 s | 11.5 s | yes | vLLM 0.24 fp8 15.6 s |" in text
     assert "| prefill 8,192 tokens, fp8 | <= 0.3 s | 0.4 s | no |" in text
     assert "| decode at 256k, fp8 | >= 150 tok/s | 100 tok/s | no |" in text
-    assert text.count("not measured |") == len(FIGURES) - 4
+    assert text.count("not measured |") == len(FIGURES) - 6
     assert "| fp8 | 262,144 | 63.0 | 60.0 | 62.0 | +5.0 % |" in text
     assert "| moe | 500.00 | 83 % | 250.00 | 50 % | products |" in text
     assert "| `int8:prefill:8192` | OutOfMemoryError: too much |" in text
     assert "an earlier failure" not in text
+    assert "its own: Too much. Really |" in text
+
+
+def test_parts_that_add_up_to_more_than_a_step_leave_no_gap(results):
+    text = page(*read([results]))
+    assert "| launch gaps, rest | 100.00 | 17 % |" in text
+    assert "| launch gaps, rest | 0.00 | 0 % |" in text
+    assert "can add up to more than the step" in text
+
+
+def test_what_is_missed_stands_beside_its_floor(results):
+    found = read([results])[0]
+    text = "\n".join(missed(found))
+    assert "| decode at 256k, fp8 | 10.00 | 6.67 | 6.00 | parts |" in text
+    assert "| decode at 8k, fp8 | 10.00 | 5.00 | 4.06 | parts |" in text  # fewer keys
+    assert "|  | moe | attention | norms | in products with weights |" in text
+    assert "| fp8 | 1.00 | 1.00 | 0.50 | 1.00 of 2.50 |" in text
+    assert "Also missed: prefill 8,192 tokens, fp8; prefill 131,072 tokens, 8 layers" in text
+    found["fp8:decode:262144"]["seconds"] = found["fp8:decode:8192"]["seconds"] = [0.1]
+    assert "ms a token" not in "\n".join(missed(found))
+
+
+def test_the_page_in_the_documentation_is_what_was_recorded():
+    found, failed = read([ROOT / "docs" / "benchmarks.jsonl"])
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page(found, failed)
+    assert (ROOT / "docs" / "benchmarks.svg").read_text(encoding="utf-8") == plot(found)
 
 
 def test_figures_of_two_cards_are_not_mixed(results, tmp_path):
@@ -61,7 +100,7 @@ def test_figures_of_two_cards_are_not_mixed(results, tmp_path):
 
 def test_the_plot_is_an_image(results):
     chart = minidom.parseString(plot(read([results])[0]))
-    assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3
+    assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3 + 2
 
 
 def test_a_failure_is_recorded_and_goes_no_further(tmp_path):

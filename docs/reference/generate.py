@@ -135,8 +135,9 @@ SCHEMAS = {
         "`cache_bytes`, `planned_bytes` (weights, cache and workspace by the plan), "
         "`device_peak_bytes` and `device_reserved_bytes` (null on a CPU). "
         "With `--profile`: `ceilings` (rates a second) and `profiles` in the place of `results`, "
-        "each of `past_tokens`, `new_tokens`, `step_s`, `floor_s`, `rest_s`, "
-        "`launches`, `parts` (`part`, `seconds`, `floor_s`, `bound_by`) and "
+        "each of `past_tokens`, `new_tokens`, `step_s`, `floor_s`, `rest_s` "
+        "(`step_s` without the parts; below zero where a captured step is faster than its parts "
+        "one by one), `launches`, `parts` (`part`, `seconds`, `floor_s`, `bound_by`) and "
         "`kernels` (the longest, on a GPU)."
     ),
 }

@@ -49,7 +49,10 @@ class Profile:
 
     @property
     def rest_s(self) -> float:
-        """What no part has: waiting for launches, and on a GPU for the host."""
+        """What no part has: waiting for launches, and on a GPU for the host.
+
+        Below zero where a step is captured: see `profile_step`.
+        """
         return self.step_s - sum(part.seconds for part in self.parts)
 
     @property
@@ -68,7 +71,8 @@ def profile_step(
     """Takes a step apart: `new` tokens at once on top of a context of `past` random values.
 
     A decode step (`new` = 1) is timed as `generate` runs it and taken apart as a plain forward
-    pass; the difference, if it is captured as a graph, is in the launches, not in the kernels.
+    pass.  Where it is captured as a graph, that has fewer kernels, which get ready while the one
+    before ends: its parts can then add up to more than the step.
     """
     cache = _filled(engine, past, new)
     generator = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 50
 GREY = "#808080"
-COLOURS = ("#2a8fd8", "#d9822b", "#3aa655", "#c04fa0", "#8a7be0")
+COLOURS = ("#2a8fd8", "#d9822b", "#3aa655", "#c04fa0", "#8a7be0", "#a07050")
 
 
 @dataclass(frozen=True, slots=True)

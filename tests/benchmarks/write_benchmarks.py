@@ -14,10 +14,16 @@ from statistics import median
 from typing import Any
 
 from tests.benchmarks.figures import FIGURES, PEERS, PEERS_NOTE, Results, decode_rate
+from tests.benchmarks.gpu_session import MISSING
+from tests.benchmarks.missed import missed
 from tests.benchmarks.plot import Line, line_chart
+from tests.benchmarks.profile_pages import profiles
+from tests.benchmarks.session_plan import ON_DEMAND
+from tests.benchmarks.tables import table
 
 SCHEMES = ("fp8", "int8", "nf4")
-PLOT = "benchmarks.svg"
+NAMES = {"3b": "3B, bf16"}
+PLOT, RESULTS = "benchmarks.svg", "benchmarks.jsonl"
 
 
 def read(files: list[Path]) -> tuple[Results, dict[str, str]]:
@@ -25,6 +31,7 @@ def read(files: list[Path]) -> tuple[Results, dict[str, str]]:
     results: Results = {}
     failed: dict[str, str] = {}
     commands: list[str] = []
+    dates: list[str] = []
     cards: set[str] = set()
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -32,6 +39,7 @@ def read(files: list[Path]) -> tuple[Results, dict[str, str]]:
             key = values.pop("key")
             if key == "machine":
                 commands.append(values["command"])
+                dates.append(values["date"])
                 cards.add(values["card"])
             if problem := values.get("error") or values.get("skipped"):
                 failed[key] = problem
@@ -40,39 +48,57 @@ def read(files: list[Path]) -> tuple[Results, dict[str, str]]:
     if len(cards) > 1:
         raise SystemExit(f"figures of different cards make no page: {', '.join(sorted(cards))}")
     results["machine"]["command"] = "\n".join(dict.fromkeys(commands))
+    results["machine"]["date"] = ", ".join(dict.fromkeys(dates))
     return results, {key: why for key, why in failed.items() if key not in results}
-
-
-def table(heads: list[str], rows: list[list[str]], right: int = 1) -> list[str]:
-    """A Markdown table; columns from `right` on are numbers."""
-    lines = ["| " + " | ".join(heads) + " |"]
-    lines.append("|" + "|".join("---" if i < right else "---:" for i in range(len(heads))) + "|")
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def page(results: Results, failed: dict[str, str]) -> str:
     """The whole page."""
     machine = results["machine"]
-    shown = {name: value for name, value in machine.items() if name not in ("command", "date")}
+    shown = {
+        name.replace("_", " "): value
+        for name, value in machine.items()
+        if name not in ("command", "date") and value != MISSING
+    }
+    bounds = missed(results)
     parts = [
         "# Benchmarks",
-        "Random weights of the released shapes, made on the device; batch 1; medians; kernels "
-        "compiled and one chunk of each size read before the clock starts. Written by "
-        "`tests.benchmarks.write_benchmarks`, not by hand.",
+        "Random weights of the released shapes, made on the device, because the real ones could "
+        "not be had; batch 1; medians; kernels compiled and one chunk of each size read before the "
+        "clock starts. Written by `tests.benchmarks.write_benchmarks` from "
+        f"[what was recorded]({RESULTS}), not by hand.",
         f"Measured on {machine['date']}: "
-        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
+        + ", ".join(f"{name} {value}" for name, value in shown.items())
         + f".\n\n```\n{machine['command']}\n```",
         "## Figures to reach\n\n" + "\n".join(reached(results)),
         PEERS_NOTE,
+        *(["## What is missed, and what bounds it", *bounds] if bounds else []),
         "## Cost against length\n\n" + f"![Prefill against length]({PLOT})",
         "\n".join(by_length(results)),
-        "## Memory against the plan\n\n" + "\n".join(memory(results)),
-        *(profile_text(key, results) for key in results if ":profile:" in key),
+        "## Memory against the plan",
+        "Planned is without the margin of 1 GB; peak is what tensors took at most, reserved what "
+        "PyTorch's allocator held for them.",
+        "\n".join(memory(results)),
+        *profiles(results),
+        *unmeasured(results, failed),
     ]
-    if failed:
-        rows = [[f"`{key}`", why.splitlines()[0][:200]] for key, why in failed.items()]
-        parts.append("## Not measured\n\n" + "\n".join(table(["what", "why"], rows, 2)))
     return "\n\n".join(parts) + "\n"
+
+
+def unmeasured(results: Results, failed: dict[str, str]) -> list[str]:
+    """What failed or was not run, and why."""
+    rows = [[f"`{key}`", why.splitlines()[0][:200]] for key, why in failed.items()]
+    peer = results.get("peer", {})
+    if "their_error" in peer:
+        fallback = "" if peer["scan_calls"] else "it did not find mamba-ssm's scan; its own: "
+        words = ". ".join(peer["their_error"].split(". ")[:2])
+        rows.append(["transformers, in the same run", fallback + words])
+    rows += [
+        [f"`{name}`", "takes long, is run only when named, and was not"]
+        for name in ON_DEMAND
+        if name not in results and name not in failed
+    ]
+    return ["## Not measured\n\n" + "\n".join(table(["what", "why"], rows, 2))] if rows else []
 
 
 def reached(results: Results) -> list[str]:
@@ -100,69 +126,40 @@ def by_length(results: Results) -> list[str]:
     rows = []
     for group in (*SCHEMES, "3b"):
         for tokens in lengths(results, group):
-            seconds = median(results[f"{group}:prefill:{tokens}"]["seconds"])
+            runs = results[f"{group}:prefill:{tokens}"]["seconds"]
+            seconds = median(runs)
             try:
                 rate = decode_rate(group, tokens)(results)
                 decode = [f"{rate:,.1f}", f"{1e3 / rate:.2f}"]
             except KeyError:
                 decode = ["", ""]
-            cells = [f"{tokens:,}", f"{seconds:,.3f}", f"{tokens / seconds:,.0f}"]
-            rows.append([group if group != "3b" else "3B, bf16", *cells, *decode])
-    heads = ["", "tokens", "prefill s", "prefill tok/s", "decode tok/s", "ms a step"]
+            cells = [f"{tokens:,}", f"{seconds:,.3f}", str(len(runs))]
+            rows.append([NAMES.get(group, group), *cells, f"{tokens / seconds:,.0f}", *decode])
+    heads = ["", "tokens", "prefill s", "runs", "prefill tok/s", "decode tok/s", "ms a step"]
     return table(heads, rows)
 
 
 def memory(results: Results) -> list[str]:
     """Peaks beside the plan's figures."""
     rows = []
-    for key, values in results.items():
-        group = key.split(":")[0]
-        if key.startswith(f"{group}:memory:") and values["device_peak_bytes"]:
+    for group in (*SCHEMES, "3b"):
+        for tokens in lengths(results, group):
+            values = results.get(f"{group}:memory:{tokens}", {})
+            if not values.get("device_peak_bytes"):
+                continue
             planned, peak = values["planned_bytes"], values["device_peak_bytes"]
-            cells = [planned, peak, values["device_reserved_bytes"]]
+            sizes = [
+                f"{each / 1e9:.1f}" for each in (planned, peak, values["device_reserved_bytes"])
+            ]
             off = f"{100 * (planned / peak - 1):+.1f} %"
-            sizes = [f"{each / 1e9:.1f}" for each in cells]
-            rows.append([group, f"{values['tokens']:,}", *sizes, off])
+            rows.append([NAMES.get(group, group), f"{tokens:,}", *sizes, off])
     heads = ["", "tokens", "planned GB", "peak GB", "reserved GB", "plan off by"]
     return table(heads, rows)
 
 
-def profile_text(key: str, results: Results) -> str:
-    """A step, part by part."""
-    values, group = results[key], key.split(":")[0]
-    rates = results.get(f"{group}:ceilings", {})
-    step = values["step_s"]
-    rows = []
-    for part in sorted(values["parts"], key=lambda each: -each["seconds"]):
-        seconds, floor = part["seconds"], part["floor_s"]
-        share = f"{100 * floor / seconds:.0f} %" if seconds else ""
-        rows.append([part["part"], *times(seconds, step), f"{floor * 1e3:.2f}", share,
-                     part["bound_by"]])  # fmt: skip
-    rows.append(["launch gaps, rest", *times(values["rest_s"], step), "", "", ""])
-    floor = values["floor_s"]
-    rows.append(
-        ["**step**", *times(step, step), f"{floor * 1e3:.2f}", f"{100 * floor / step:.0f} %", ""]
-    )
-    title = f"## {group}: {values['new_tokens']:,} tokens after {values['past_tokens']:,}"
-    heads = ["part", "ms", "share", "floor ms", "ceiling reached", "bound by"]
-    rate_words = ""
-    if rates:
-        rate_words = (
-            f"Ceilings in the same run: products {rates['flop_per_s'] / 1e12:,.0f} TFLOP/s, in fp8 "
-            f"{rates['fp8_flop_per_s'] / 1e12:,.0f}; copies {rates['bytes_per_s'] / 1e12:,.2f} "
-            f"TB/s. {values['launches']:,} kernels.\n\n"
-        )
-    return f"{title}\n\n{rate_words}" + "\n".join(table(heads, rows))
-
-
-def times(seconds: float, step: float) -> list[str]:
-    """Milliseconds and the share of the step."""
-    return [f"{seconds * 1e3:.2f}", f"{100 * seconds / step:.0f} %"]
-
-
 def plot(results: Results) -> str:
     """Tokens a second of prefill against length, ours and others'."""
-    ours = [Line(scheme, rates(results, scheme)) for scheme in SCHEMES]
+    ours = [Line(f"jamba {scheme}", rates(results, scheme)) for scheme in SCHEMES]
     peers = [
         Line(name, [(tokens, tokens / seconds) for tokens, seconds in points], dashed=True)
         for name, points in PEERS.items()

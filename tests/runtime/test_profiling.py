@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import runtime.model
+from jamba_cli.show_profile import rows
 from runtime.bench import Reading, measure
 from runtime.devices import EXACT
 from runtime.engine import Engine
-from runtime.profiling import measure_ceilings, profile_step
+from runtime.profiling import PartTime, Profile, measure_ceilings, profile_step
 from runtime.profiling.floors import loads
 from runtime.profiling.parts import marked
 from runtime.profiling.timing import attribute, part_times
@@ -135,3 +136,10 @@ def test_on_a_gpu_every_part_has_its_kernels():
     reading = Reading(engine, 50, decode_tokens=4, chunk_tokens=20)
     result = reading.measurement(reading.prefill(1), reading.decode(1))
     assert engine.weights_nbytes < result.device_peak <= result.device_reserved
+
+
+def test_a_step_faster_than_its_parts_shows_no_gap():
+    part = PartTime("moe", 0.5, 0.25, "bandwidth")
+    profile = Profile(past=9, new=1, step_s=0.4, parts=(part,))
+    assert profile.rest_s == pytest.approx(-0.1)
+    assert rows(profile)[-2] == ("launch gaps, rest", "0.00", "0 %", "", "", "")
