@@ -141,8 +141,6 @@ def _show_table(
     ]
     heads = ("weights", "cache", "workspace", "total", "fits", "longest", "scheme")
     output.table(heads, cells, ">>>><>")
-    if planner.device != "cpu":
-        output.note("sizes are computed, not measured on a GPU yet")
 
 
 def _as_json(

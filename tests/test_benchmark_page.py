@@ -10,7 +10,7 @@ from xml.dom import minidom
 import pytest
 
 from tests.benchmarks import gpu_session, session_group
-from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.figures import FIGURES, decode_rate, peak_gb, prefill_s
 from tests.benchmarks.missed import missed
 from tests.benchmarks.session_plan import ON_DEMAND, groups
 from tests.benchmarks.write_benchmarks import page, plot, read
@@ -101,6 +101,18 @@ def test_figures_of_two_cards_are_not_mixed(results, tmp_path):
 def test_the_plot_is_an_image(results):
     chart = minidom.parseString(plot(read([results])[0]))
     assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3 + 2
+
+
+def test_the_readme_says_what_was_recorded():
+    found, _ = read([ROOT / "docs" / "benchmarks.jsonl"])
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert found["machine"]["date"] in text
+    for scheme in ("fp8", "int8", "nf4"):
+        short, long = (decode_rate(scheme, tokens)(found) for tokens in (8_192, 262_144))
+        seconds, peak = prefill_s(scheme, 262_144)(found), peak_gb(scheme, 262_144)(found)
+        assert (
+            f"| `{scheme}` | {seconds:.1f} s | {short:.0f} / {long:.0f} tokens/s | {peak:.1f} GB |"
+        ) in text
 
 
 def test_a_failure_is_recorded_and_goes_no_further(tmp_path):

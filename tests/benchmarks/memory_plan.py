@@ -1,7 +1,7 @@
 """The plan beside the measured peak: `python -m tests.benchmarks.memory_plan`.
 
 Every line is a process of its own that loads a model and reads a prompt on the CPU; what it had
-resident before is not counted.  On a GPU this has not been measured.
+resident before is not counted.  On a GPU `tests.benchmarks.gpu_session` does this.
 """
 
 from __future__ import annotations
