@@ -58,7 +58,7 @@ def page(results: Results, failed: dict[str, str]) -> str:
     shown = {
         name.replace("_", " "): value
         for name, value in machine.items()
-        if name not in ("command", "date") and value != MISSING
+        if name not in ("card", "command", "date") and value != MISSING
     }
     bounds = missed(results)
     parts = [
@@ -67,7 +67,7 @@ def page(results: Results, failed: dict[str, str]) -> str:
         "not be had; batch 1; medians; kernels compiled and one chunk of each size read before the "
         "clock starts. Written by `tests.benchmarks.write_benchmarks` from "
         f"[what was recorded]({RESULTS}), not by hand.",
-        f"Measured on {machine['date']}: "
+        f"Measured on {machine['date']} on one {machine['card']}: "
         + ", ".join(f"{name} {value}" for name, value in shown.items())
         + f".\n\n```\n{machine['command']}\n```",
         "## Figures to reach\n\n" + "\n".join(reached(results)),
