@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from runtime import Engine
 from runtime.distill import dataset, export, tokens
 from runtime.distill.batches import TaskRows, TextRows, copying_batch
 from runtime.distill.decode import generate
@@ -140,6 +141,22 @@ def test_export_gives_the_weights_that_quantized_training_saw(
         torch.testing.assert_close(read.forward(ids), student.forward(ids), atol=0.02, rtol=0.02)
     student.quantize = False
     student.refresh()
+
+
+def test_an_unquantized_export_gives_the_weights_before_rounding(
+    trainer: Trainer, tmp_path: Path, tokenizer: Path
+) -> None:
+    embedding = toy_teacher(0)["token_embd.weight"]
+    export.write_shards(export.plain_tensors(trainer.student.parameters, embedding), tmp_path)
+    export.write_configs(trainer.config, tokenizer, tmp_path, quantized=False)
+    read = export.read_exported(tmp_path)
+    for name, value in trainer.student.parameters.items():
+        torch.testing.assert_close(read[name], value.detach(), atol=0, rtol=2**-8)
+    ids = torch.arange(40) + 3
+    with torch.no_grad():
+        trained = trainer.student.forward(ids[None]) @ trainer.student.embedding.t()
+    scored = Engine.load(tmp_path, device="cpu").score(ids.tolist()).float()
+    assert (scored - trained).norm() < 0.05 * trained.norm()
 
 
 def test_training_goes_on_from_exported_weights(
