@@ -59,6 +59,7 @@ An unknown key in `config.toml` is an error. `jamba doctor` says where the file 
 | `JAMBA_PDF_PASSWORD` | opens encrypted PDFs |
 | `JAMBA_KERNELS=reference` | a GPU runs PyTorch in place of [kernels](../concepts/kernels.md) |
 | `JAMBA_KERNELS=mamba-ssm` | a GPU scans the first chunk by that library |
+| `JAMBA_OVERLAP=0` | a GPU's kernels get ready one after the other, to compare |
 | `JAMBA_DEBUG=1` | errors show their traceback |
 | `NO_COLOR`, `JAMBA_NO_COLOR` | no colour; `FORCE_COLOR` colours pipes too |
 | `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` | where models are kept, the token for gated ones, the Hub |
