@@ -102,7 +102,7 @@ class Reading:
     def planned_bytes(self) -> int:
         """What the plan says that weights, cache and workspace take for this prompt."""
         setup = self.engine.setup
-        assert setup is not None  # only tests make an engine without one
+        assert setup is not None  # `Engine.load` and `Engine.random` make one
         planner = Planner(self.engine.config, setup.plan.device, setup.precision, 0, setup.layers)
         plan = planner.plan(setup.quantization, self.cache.max_tokens, self.chunk_tokens)
         return plan.total - plan.headroom

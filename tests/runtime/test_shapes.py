@@ -51,8 +51,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
 
 
 def test_a_measurement_counts_what_it_was_asked_for():
-    config = JambaConfig.from_dict(SHAPE)
-    engine = Engine(random_model(config, torch.device("cpu"), EXACT), torch.device("cpu"), EXACT)
+    engine = Engine.random(JambaConfig.from_dict(SHAPE), device="cpu")
     result = measure(engine, 50, decode_tokens=4, chunk_tokens=16, repeats=1)
     assert (result.prompt_tokens, result.decode_tokens) == (50, 4)
     assert result.prefill_rate == pytest.approx(50 / result.prefill_s)
