@@ -20,6 +20,7 @@ Words = Annotated[
 ]
 
 
+# Long by its options: Typer reads them from the signature.
 def ask(
     words: Words,
     include: options.Include = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jamba_cli import options
 
 
+# Long by its options: Typer reads them from the signature.
 def chat(
     sources: options.ChatSources = None,
     include: options.Include = None,

@@ -43,6 +43,7 @@ FormatOption = Annotated[
 ]
 
 
+# Long by its options: Typer reads them from the signature.
 def summarize(
     sources: options.SourcesOrSaved = None,
     length: Length = "medium",

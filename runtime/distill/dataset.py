@@ -22,7 +22,6 @@ from runtime.distill.tokens import read_encoding
 logger = logging.getLogger(__name__)
 
 END_OF_TEXT, START, END = 0, 1, 2
-LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,6 @@ from typing import Any, Protocol, cast
 from runtime.quoting import AnswerForm
 
 
-class PartLike(Protocol):
-    """A file or page of a document."""
-
-    path: str
-    text: str
-    language: str | None
-
-
 class DocumentLike(Protocol):
     """What was read, in prompt order."""
 

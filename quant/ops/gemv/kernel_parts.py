@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from quant.ops.overlap_kernel import wait_for_inputs
+
 READ = tl.constexpr("ld.global.v2.b64 {$0, $1}, [$2];")
 
 STREAM = tl.constexpr(
@@ -70,8 +72,7 @@ def depend(
                 tl.inline_asm_elementwise(
                     AHEAD, "=r,l", [place], dtype=tl.int32, is_pure=False, pack=1
                 )
-    tl.extra.cuda.gdc_wait()
-    tl.extra.cuda.gdc_launch_dependents()
+    wait_for_inputs(True)
 
 
 @triton.jit
