@@ -38,6 +38,10 @@ def _empty(*shape: int, dtype: torch.dtype | None = None) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape, dtype=dtype), requires_grad=False)
 
 
+def _last(x: Tensor, rows: int) -> Tensor:
+    return x[x.shape[0] - rows :]
+
+
 class Linear(nn.Module):
     """x [l, k] -> [l, n]; the weight [n, k] may be narrower than the activations.
 
@@ -105,15 +109,15 @@ class MambaMixer(nn.Module):
         """What x is multiplied by, first and only."""
         return self.in_proj.weight
 
-    def forward(self, x: Rows, state: MambaState) -> Tensor:
-        """x [l, d] -> [l, d]; the state moves on by l tokens."""
+    def forward(self, x: Rows, state: MambaState, rows: int) -> Tensor | None:
+        """x [l, d] -> its last rows [rows, d], None if none; the state moves on by l tokens."""
         u, z = self.in_proj(x).chunk(2, -1)  # [l, e] each
         u = causal_conv(u, state.conv, self.conv_weight, self.conv_bias)
         dt, B, C = self.x_proj(u).split(self.splits, -1)
         dt = self.dt_proj(self.dt_layernorm(dt))  # [l, e]
         B, C = self.b_layernorm(B), self.c_layernorm(C)  # [l, n] each
         y = selective_scan(u, dt, self.A, B, C, self.D, z, self.dt_bias, state.ssm)
-        out: Tensor = self.out_proj(y)
+        out: Tensor | None = self.out_proj(_last(y, rows)) if rows else None
         return out
 
 
@@ -134,11 +138,12 @@ class AttentionMixer(nn.Module):
         """What x is multiplied by, first and only."""
         return self.qkv_proj.weight
 
-    def forward(self, x: Rows, state: AttentionState) -> Tensor:
-        """x [l, d] -> [l, d]; keys and values of the l tokens are appended to the state."""
+    def forward(self, x: Rows, state: AttentionState, rows: int) -> Tensor | None:
+        """x [l, d] -> its last rows [rows, d], None if none; the state gets l keys and values."""
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
         q, k, v = heads.split(self.heads, 1)  # [l, h, p], [l, k, p], [l, k, p]
-        out: Tensor = self.o_proj(attention(q, *state.append(k, v)))
+        k, v = state.append(k, v)
+        out: Tensor | None = self.o_proj(attention(_last(q, rows), k, v)) if rows else None
         return out
 
 
@@ -197,10 +202,16 @@ class Layer(nn.Module):
         self.pre_ff_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.feed_forward = (MoE if kind.feed_forward == "moe" else MLP)(config)
 
-    def forward(self, x: Tensor, state: AttentionState | MambaState) -> Tensor:
-        """x [l, d], changed in place -> [l, d]; the state moves on by l tokens."""
-        y = self.input_layernorm(x, self.mixer.reads)
-        y = self.pre_ff_layernorm.of_sum_for(self.feed_forward.reads, x, self.mixer(y, state))
+    def forward(self, x: Tensor, state: AttentionState | MambaState, rows: int) -> Tensor:
+        """x [l, d], changed in place -> its last rows [rows, d]; the state moves on by l tokens.
+
+        What the state does not hang on is computed for these rows only.
+        """
+        mixed = self.mixer(self.input_layernorm(x, self.mixer.reads), state, rows)
+        x = _last(x, rows)
+        if mixed is None:
+            return x
+        y = self.pre_ff_layernorm.of_sum_for(self.feed_forward.reads, x, mixed)
         return x.add_(self.feed_forward(y))
 
 
@@ -226,13 +237,16 @@ class JambaModel(nn.Module):
 
         ids [l] -> logits fp32: [v] of the last token, [l, v] of all, or [0] of none.
         """
+        l = ids.shape[0]
+        wanted = {"none": 0, "last": 1, "all": l}[logits]
+        rows = [l] * (len(self.layers) - 1) + [wanted]  # a layer's states hang on all before it
         x = functional.embedding(ids, self.embed_tokens).to(self.activation_dtype)
-        for layer, state in zip(self.layers, cache.states, strict=True):
-            x = layer(x, state)
-        cache.advance(ids.shape[0])
+        for layer, state, read in zip(self.layers, cache.states, rows, strict=True):
+            x = layer(x, state, read)
+        cache.advance(l)
         if logits == "none":
             return x.new_empty(0, dtype=torch.float32)
-        x = self.final_layernorm(x if logits == "all" else x[-1:])
+        x = self.final_layernorm(x)
         head = self.embed_tokens if self.lm_head is None else self.lm_head.weight
         out = linear(x, head).float()  # [l, v]
         return out if logits == "all" else out[0]

@@ -38,42 +38,65 @@ class Load:
 def loads(engine: Engine, past: int, new: int) -> dict[Part, Load]:
     """What a chunk of `new` tokens on top of `past` others has to do, part by part.
 
-    Intermediate tensors that can stay on the chip are not counted; a norm and the sum before it
-    read two tensors and write two.
+    Only the last token's logits are asked for: of the last layer's output the other rows count as
+    nobody's work.  Intermediate tensors that can stay on the chip are not counted; a norm and the
+    sum before it read two tensors and write two.
     """
     config, size = engine.config, engine.model.activation_dtype.itemsize
     d, f, e = config.hidden_size, config.intermediate_size, config.mamba_inner_size
     n, r, p = config.mamba_d_state, config.mamba_dt_rank, config.head_dim
     h, k = config.num_heads, config.num_kv_heads
     mamba, attention = config.count("mamba"), config.count("attention")
-    moe = sum(kind.feed_forward == "moe" for kind in config.layer_kinds)
-    dense = config.num_layers - moe
-    row = new * d * size
-    held = _weights(engine)
-    picked = min(config.num_experts, new * config.experts_per_token) / config.num_experts
-    projected = 2 * new * (d * 2 * e + e * d + e * (r + 2 * n) + r * e)
-    keys = (past + new) * 2 * k * p * size
-    pairs = new * past + new * (new + 1) / 2
-    feed_forward = 2 * new * 3 * d * f
+    out = _rows_out(config, new)
+    row, held = d * size, _weights(engine)
+    projected = 2 * (mamba * new * (d * 2 * e + e * (r + 2 * n) + r * e) + out["mamba"] * e * d)
+    passed = mamba * new * (d + 3 * e) + out["mamba"] * (d + e)
+    keys = attention * (past + new) * 2 * k * p * size
+    last = config.layer_kinds[-1].mixer == "attention"  # whose last query is the only one
+    pairs = (attention - last) * (new * past + new * (new + 1) / 2) + last * (past + new)
+    heads = 2 * (attention * new * d * (h + 2 * k) * p + out["attention"] * h * p * d)
+    gated = 2 * 3 * d * f
+    sums = config.num_layers * new + out["moe"] + out["mlp"]
     return {
         "scan": Load(0, mamba * new * 4 * e * size, mamba * new * e * (n + 4)),
         "conv": Load(0, mamba * new * 2 * e * size),
-        "mamba projections": Load(
-            mamba * projected, held["mamba projections"] + mamba * new * (2 * d + 4 * e) * size
-        ),
+        "mamba projections": Load(projected, held["mamba projections"] + passed * size),
         "moe": Load(
-            moe * config.experts_per_token * feed_forward, held["moe"] * picked + moe * 2 * row
+            out["moe"] * config.experts_per_token * gated,
+            held["moe"] * _share_read(config, new) + out["moe"] * 2 * row,
         ),
-        "dense mlp": Load(dense * feed_forward, held["dense mlp"] + dense * 2 * row),
-        "attention": Load(attention * 4 * h * p * pairs, attention * (keys + 2 * row)),
+        "dense mlp": Load(out["mlp"] * gated, held["dense mlp"] + out["mlp"] * 2 * row),
+        "attention": Load(4 * h * p * pairs, keys + out["attention"] * 2 * row),
         "attention projections": Load(
-            attention * 2 * new * (d * (h + 2 * k) * p + h * p * d),
-            held["attention projections"] + attention * 2 * row,
+            heads, held["attention projections"] + (attention * new + out["attention"]) * row
         ),
-        "norms": Load(0, config.num_layers * 2 * 2 * row),
-        "elementwise": Load(0, config.num_layers * 2 * 2 * row),
-        "head": Load(2 * d * config.vocab_size, _head_bytes(engine, config) + 2 * row),
+        "norms": Load(0, sums * 2 * row),
+        "elementwise": Load(0, sums * 2 * row),
+        "head": Load(2 * d * config.vocab_size, _head_bytes(engine, config) + 2 * new * row),
     }
+
+
+def _rows_out(config: JambaConfig, new: int) -> dict[str, int]:
+    """Rows that all layers of a kind give out: each all of them, but the last layer one."""
+    rows: dict[str, int] = {"mamba": 0, "attention": 0, "moe": 0, "mlp": 0}
+    for kind in config.layer_kinds:
+        rows[kind.mixer] += new
+        rows[kind.feed_forward] += new
+    for part in (config.layer_kinds[-1].mixer, config.layer_kinds[-1].feed_forward):
+        rows[part] -= new - 1
+    return rows
+
+
+def _share_read(config: JambaConfig, new: int) -> float:
+    """The share of all experts' weights that is read."""
+    count, layers = config.num_experts, [k.feed_forward for k in config.layer_kinds]
+    rows = [new] * (len(layers) - 1) + [1]
+    picked = [
+        min(count, tokens * config.experts_per_token) / count
+        for kind, tokens in zip(layers, rows, strict=True)
+        if kind == "moe"
+    ]
+    return sum(picked) / max(1, len(picked))
 
 
 def _weights(engine: Engine) -> dict[Part, float]:

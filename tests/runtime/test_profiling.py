@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -76,7 +77,8 @@ def test_the_work_of_the_mini_shape():
     new = 1024
     work = loads(engine, 0, new)
     products = sum(load.flop for part, load in work.items() if part not in ("attention", "head"))
-    assert products / new == pytest.approx(23.14e9, rel=0.005)
+    dropped = 2 * (2 * 3 * 4096 * 14_336 + 8192 * 4096)  # the last layer's experts and out_proj
+    assert products / new == pytest.approx(23.14e9 - dropped * (new - 1) / new, rel=0.001)
     assert loads(engine, 3072, 1024)["attention"].flop == pytest.approx(
         4 * 4 * 4096 * (4096**2 - 3072**2) / 2, rel=0.001
     )
@@ -84,6 +86,21 @@ def test_the_work_of_the_mini_shape():
     assert one["attention"].nbytes == pytest.approx(2 * 4.29e9, rel=0.01)
     weights = [load.nbytes for part, load in one.items() if part != "attention"]
     assert sum(weights) == pytest.approx(4 * 11.84e9, rel=0.01)  # active and the head
+
+
+def test_a_last_layer_of_any_kind_works_for_one_row(engine):
+    config, past, new = engine.config, 100, 50
+    mamba = loads(engine, past, new)
+    kinds = config.layer_kinds
+    swapped = replace(config, layer_kinds=(*kinds[:4], kinds[-1], *kinds[5:-1], kinds[4]))
+    attention = loads(Engine(build(swapped), CPU, EXACT), past, new)
+    h, p, one = config.num_heads, config.head_dim, past + new
+    all_pairs = new * past + new * (new + 1) / 2
+    assert mamba["attention"].flop == 4 * h * p * all_pairs
+    assert attention["attention"].flop == 4 * h * p * one
+    assert attention["dense mlp"].flop < mamba["dense mlp"].flop
+    assert attention["moe"].flop > mamba["moe"].flop
+    assert loads(engine, past, 1)["moe"].flop * new > mamba["moe"].flop
 
 
 def test_a_kernel_belongs_to_the_innermost_part_that_launched_it():
