@@ -4,11 +4,10 @@ The same sums as `model.py` does for a chunk of one, cut differently: what a lay
 stream is left to the next norm, which adds it in the same kernel.  Nothing here looks at a value,
 and every state is changed in place, so that the whole step can be captured once and replayed.
 
-Kernels a layer, with quantized weights: Mamba 6 (norm, in_proj, convolution, x_proj, recurrence,
-out_proj), attention 5 (norm, qkv_proj, the parts, their merge, o_proj), a dense feed-forward 3
-(norm, gate_up with the gate, down), a mixture 5 (norm, router, choice, gate_up with the gate,
-down); and a step 5 (embedding, norm, head, two for the pick): 321 for the 32 layers of a Jamba
-Mini.
+Kernels a layer: Mamba 6 (norm, in_proj, convolution, x_proj, recurrence, out_proj), attention 5
+(norm, qkv_proj, the parts, their merge, o_proj), a dense feed-forward 3 (norm, gate_up with the
+gate, down), a mixture 3 (norm with router and choice, gate_up with the gate, down); and a step 5
+(embedding, norm, head, two for the pick): 289 for the 32 layers of a Jamba Mini.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
-from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate, gemv
+from quant.linear import QuantLinear
+from quant.ops.gemv import expert_gemv, expert_gemv_silu_gate, gemv, gemv_silu_gate
 from runtime.cache import AttentionState, MambaState
-from runtime.model import MLP, AttentionMixer, JambaModel, Layer, MambaMixer, MoE, RMSNorm
+from runtime.model import MLP, AttentionMixer, JambaModel, Layer, Linear, MambaMixer, MoE, RMSNorm
 from runtime.ops.attention_step import attention_step
 from runtime.ops.causal_conv import causal_conv
 from runtime.ops.linear import linear
 from runtime.ops.mamba_step import mamba_step
-from runtime.ops.route import likeliest_experts
+from runtime.ops.route import route_sum
 
 States = Sequence[AttentionState | MambaState]
 
@@ -56,8 +56,7 @@ def scores_after(model: JambaModel, states: States, token: Tensor, position: Ten
             assert isinstance(layer.mixer, MambaMixer)
             assert isinstance(state, MambaState)
             mixed = _mamba(layer.mixer, y, state)
-        y = layer.pre_ff_layernorm.of_sum(x, mixed)
-        pending = _feed_forward(layer.feed_forward, y)
+        pending = _feed_forward(layer, x, mixed)
     x = _added(x, pending, model.final_layernorm)
     return linear(x, model.embed_tokens if model.lm_head is None else model.lm_head.weight)
 
@@ -70,30 +69,41 @@ def _added(x: Tensor, pending: Pending | None, norm: RMSNorm) -> Tensor:
 
 
 def _mamba(mixer: MambaMixer, x: Tensor, state: MambaState) -> Tensor:
-    u, z = mixer.in_proj(x).chunk(2, -1)
+    u, z = _product(x, mixer.in_proj).chunk(2, -1)
     u = causal_conv(u, state.conv, mixer.conv_weight, mixer.conv_bias)
     layers = (mixer.dt_layernorm, mixer.b_layernorm, mixer.c_layernorm)
     dt, b, c = (layer.weight for layer in layers)
     y = mamba_step(
         u, z, gemv(u, mixer.x_proj.weight), (dt, b, c), layers[0].eps,
         mixer.dt_proj.weight, mixer.A, mixer.D, mixer.dt_bias, state.ssm,
+        ahead=_stored(mixer.out_proj),
     )  # fmt: skip
-    out: Tensor = mixer.out_proj(y)
-    return out
+    return _product(y, mixer.out_proj)
 
 
 def _attention(mixer: AttentionMixer, x: Tensor, state: AttentionState, position: Tensor) -> Tensor:
-    heads = mixer.qkv_proj(x).view(-1, mixer.head_dim)
-    out: Tensor = mixer.o_proj(attention_step(heads, state.k, state.v, position))
-    return out
+    heads = _product(x, mixer.qkv_proj).view(-1, mixer.head_dim)
+    return _product(attention_step(heads, state.k, state.v, position), mixer.o_proj)
 
 
-def _feed_forward(layer: MLP | MoE, x: Tensor) -> Pending:
-    if not isinstance(layer, MoE):
-        out: Tensor = layer(x)
-        return Pending(out)
-    weights, picked = likeliest_experts(gemv(x, layer.router), layer.top_k)
-    experts, chosen = layer.experts, picked.view(-1)
-    gated = expert_gemv_silu_gate(x.expand(layer.top_k, -1), experts.gate_up, chosen)
-    rows = expert_gemv(gated, experts.down, chosen)
-    return Pending(rows[None], weights)
+def _feed_forward(layer: Layer, x: Tensor, mixed: Tensor) -> Pending:
+    """x += mixed, and what is to be added next."""
+    norm, ff = layer.pre_ff_layernorm, layer.feed_forward
+    if isinstance(ff, MLP):
+        y = norm.of_sum(x, mixed)
+        return Pending(_product(gemv_silu_gate(y, ff.gate_up_proj.weight), ff.down_proj))
+    assert isinstance(ff, MoE)
+    y, weights, picked = route_sum(x, mixed, norm.weight, norm.eps, ff.router, ff.top_k)
+    chosen = picked.view(-1)
+    gated = expert_gemv_silu_gate(y.expand(ff.top_k, -1), ff.experts.gate_up, chosen)
+    return Pending(expert_gemv(gated, ff.experts.down, chosen)[None], weights)
+
+
+def _product(x: Tensor, layer: Linear | QuantLinear) -> Tensor:
+    """By our own kernel for plain weights too: it is set up while the one before it ends."""
+    y = gemv(x, layer.weight)
+    return y if layer.bias is None else y.add_(layer.bias)
+
+
+def _stored(layer: Linear | QuantLinear) -> Tensor:
+    return layer.codes if isinstance(layer, QuantLinear) else layer.weight

@@ -6,12 +6,13 @@ Weights are empty: nothing is computed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 
 from quant.ops.dequantize import kernel as dequantize
 from quant.ops.gemv import kernel as gemv
-from quant.ops.gemv import tensor_cores
+from quant.ops.gemv import narrow_kernel, tensor_cores
 from quant.ops.quantize_rows import kernel as quantize_rows
 from quant.schemes import SCHEMES
 from quant.tensor import QuantWeight
@@ -49,13 +50,14 @@ def conv(l: int) -> None:
 
 
 def step_of_mamba(e: int, r: int) -> None:
-    """u is the convolution's, z half of a projection."""
+    """u is the convolution's, z half of a projection; behind it comes a product with int8."""
     A, state = empty(2, N, e, dtype=torch.float32).unbind()
     D, bias = empty(2, e, dtype=torch.float32).unbind()
     norms = (empty(r), empty(N), empty(N))
     z, projected = empty(1, 2 * e)[:, e:], empty(1, r + 2 * N)
     mamba_step.mamba_step(
-        empty(1, e), z, projected, norms, 1e-6, empty(e, r), A, D, bias, state
+        empty(1, e), z, projected, norms, 1e-6, empty(e, r), A, D, bias, state,
+        empty(e // 2, e, dtype=torch.int8),
     )  # fmt: skip
 
 
@@ -91,13 +93,19 @@ def gated(weight: QuantWeight | torch.Tensor) -> None:
     gemv.expert_gemv_silu_gate(empty(2, D), weight, empty(2, dtype=torch.int64))
 
 
-def dependent(weight: QuantWeight) -> None:
-    """By programmatic dependent launch."""
-    before, tensor_cores.overlap = tensor_cores.overlap, lambda _: {"OVERLAP": True}
+def overlapped(module: ModuleType, call: Callable[[], object]) -> None:
+    """By programmatic dependent launch of the module's kernels."""
+    before = vars(module)["overlap"]
+    vars(module)["overlap"] = lambda _: {"OVERLAP": True}
     try:
-        gemv.gemv(empty(1, D), weight[0])
+        call()
     finally:
-        tensor_cores.overlap = before
+        vars(module)["overlap"] = before
+
+
+def routed() -> None:
+    """One token's choice of experts."""
+    route.route_sum(empty(1, D), empty(1, D), empty(D), 1e-6, empty(X, D), 2)
 
 
 COMPILED: dict[str, Callable[[], object]] = {
@@ -121,6 +129,15 @@ COMPILED: dict[str, Callable[[], object]] = {
     "step of Mamba in the 3B": lambda: step_of_mamba(5120, 160),
     "step of attention": lambda: step_of_attention(32, 8),
     "step of attention in the 3B": lambda: step_of_attention(20, 1),
+    "step of Mamba after another kernel": lambda: overlapped(
+        mamba_step, lambda: step_of_mamba(E, R)
+    ),
+    "router and its choice": routed,
+    "router and its choice after another kernel": lambda: overlapped(route, routed),
+    "gemv of few outputs": lambda: gemv.gemv(empty(1, E), empty(R + 2 * N, E)),
+    "gemv of few outputs after another kernel": lambda: overlapped(
+        narrow_kernel, lambda: gemv.gemv(empty(1, E), empty(R + 2 * N, E))
+    ),
     "router's choice": lambda: route.likeliest_experts(empty(1, X), 2),
     "pick of a token": end_of_step,
     "gate": lambda: silu_gate.silu_gate(empty(500, 2 * F)),
@@ -139,7 +156,12 @@ for name in SCHEMES:
         f"gated gemv in {name} of fp32": lambda name=name: gemv.gemv_silu_gate(
             empty(1, D, dtype=torch.float32), stack(name)[0]
         ),
-        f"gemv in {name} after another kernel": lambda name=name: dependent(stack(name)),
+        f"gemv in {name} after another kernel": lambda name=name: overlapped(
+            tensor_cores, lambda: gemv.gemv(empty(1, D), stack(name)[0])
+        ),
+        f"gemv of experts in {name} after another kernel": lambda name=name: overlapped(
+            tensor_cores, lambda: experts(stack(name))
+        ),
         f"dequantize {name}": lambda name=name: dequantize.dequantize(
             stack(name)[0], torch.bfloat16
         ),

@@ -116,6 +116,23 @@ def test_a_router_that_is_not_a_number_still_picks_real_experts(device):
     assert sorted(experts[0].tolist()) == [0, 1]
 
 
+@pytest.mark.parametrize(("x", "d", "top_k"), [(16, 64, 2), (5, 40, 3), (9, 24_000, 2)])
+def test_a_router_and_its_choice_in_one_kernel(x, d, top_k, device, dtype):
+    """The last is too large for one."""
+    stream, add, weight = (draw(*shape, seed=d).to(dtype) for shape in ((1, d), (1, d), (d,)))
+    add, router = add.flip(-1), draw(x, d, seed=x).to(dtype) / d**0.5
+    own = stream.clone().to(device)
+    inputs = [each.to(device) for each in (add, weight)]
+    got = route_kernel.route_sum(own, *inputs, 1e-6, router.to(device), top_k)
+    wanted = route_reference.route_sum(stream, add, weight, 1e-6, router, top_k)
+    assert_close(own.cpu().float(), stream.float(), dtype)
+    for mine, other in zip(got[:2], wanted[:2], strict=True):
+        assert mine.dtype == dtype
+        assert_close(mine.cpu().float(), other.float(), dtype)
+    picked = torch.softmax((wanted[0].float() @ router.float().T), -1).gather(1, got[2].cpu())
+    assert_close(picked, wanted[1].float(), dtype)
+
+
 def pick(scores: torch.Tensor, way) -> list[torch.Tensor]:
     v, device = scores.shape[1], scores.device
     logits = torch.empty(v, device=device)

@@ -28,7 +28,7 @@ def expert_gemv(x: Tensor, w: QuantWeight | Tensor, experts: Tensor) -> Tensor:
     return result
 
 
-def gemv_silu_gate(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv_silu_gate(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """silu(g) * u [m, f] of [g, u] = gemv(x, w) [m, 2f], rounded to x's dtype before the gate."""
     result: Tensor = implementation(__name__, x.device).gemv_silu_gate(x, w)
     return result

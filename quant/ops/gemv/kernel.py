@@ -17,16 +17,13 @@ import triton.language as tl
 from torch import Tensor
 
 from quant.ops import nf4
-from quant.ops.gemv import tensor_cores
+from quant.ops.gemv import narrow_kernel, tensor_cores
 from quant.ops.gemv.kernel_parts import gated
 from quant.ops.overlap_kernel import overlap, wait_for_inputs
 from quant.tensor import QuantWeight
 
 BLOCKS = {1: (4, 1024, 2), 2: (4, 512, 2), 0.5: (8, 512, 2)}
 """Outputs a program, weights along k a step, and warps, by bytes a weight."""
-
-NARROW = 512
-"""Up to so many outputs of a plain weight are one program each, or the GPU would be half idle."""
 
 
 @triton.jit
@@ -135,7 +132,7 @@ def gemv(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     return _launch(x, w, None, gate=False)
 
 
-def gemv_silu_gate(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv_silu_gate(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """As in `reference`, but with the weight in fp32, and with one rounding behind the gate."""
     return _launch(x, w, None, gate=True)
 
@@ -154,15 +151,15 @@ def _launch(x: Tensor, w: QuantWeight | Tensor, experts: Tensor | None, *, gate:
     codes, scale = (w, None) if isinstance(w, Tensor) else (w.codes, w.scale)
     s, n = x.shape[0], codes.shape[-2]
     y = torch.empty(s, n // 2 if gate else n, dtype=x.dtype, device=x.device)
-    narrow = scale is None and n <= NARROW
-    if not narrow and tensor_cores.fits(x, codes, scale):
+    if experts is None and not gate and scale is None and narrow_kernel.fits(codes):
+        narrow_kernel.launch(x, codes, y)
+        return y
+    if tensor_cores.fits(x, codes, scale):
         tensor_cores.launch(x, codes, scale, experts, y, gate=gate)
         return y
     k = x.shape[1]
     packed = 2 * codes.shape[-1] == k
     block_n, block_k, warps = BLOCKS[0.5 if packed else min(2, codes.element_size())]
-    if narrow:
-        block_n, block_k, warps = 1, min(8192, triton.next_power_of_2(k)), 8
     block_n = max(1, block_n // 2) if gate else block_n  # two rows an output
     grid = (s, triton.cdiv(y.shape[1], block_n))
     common = {"EXPERTS": experts is not None, "GATE": gate, "BLOCK_N": block_n}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from quant.ops.overlap_kernel import wait_for_inputs
+from quant.ops.overlap_kernel import AHEAD, wait_for_inputs
 
 READ = tl.constexpr("ld.global.v2.b64 {$0, $1}, [$2];")
 
@@ -16,8 +16,6 @@ STREAM = tl.constexpr(
 """16 bytes that are read once, anything if $3 is zero."""
 
 STREAM_OR_ZERO = tl.constexpr(STREAM.value.replace("setp", "mov.b64 v0, 0; mov.b64 v1, 0; setp", 1))
-
-AHEAD = tl.constexpr("prefetch.global.L2 [$1]; mov.b32 $0, 0;")
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -50,24 +48,31 @@ def codes(place, inside, EVEN: tl.constexpr):
 
 @triton.jit
 def depend(
-    codes_ptr, row_bytes, n, outputs, block, WARPS: tl.constexpr, SPLIT: tl.constexpr,
-    OUTPUTS: tl.constexpr, EXPERTS: tl.constexpr,
+    codes_ptr, expert_ptr, stack, row_bytes, n, outputs, s,
+    WARPS: tl.constexpr, SPLIT: tl.constexpr, OUTPUTS: tl.constexpr,
+    EXPERTS: tl.constexpr, GATE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Waits for the kernel before this one.
 
-    A weight does not depend on it: the first two steps of the first tile, of 128 bytes of each
-    row, come into the L2 cache meanwhile.  Which expert it will be is not known yet.
+    A weight does not depend on it: the first EARLY steps of the first tile, of 128 bytes of each
+    row, come into the L2 cache meanwhile.  Nor does the choice of an expert, except for the
+    first product with it, which the gated one is.
     """
-    if not EXPERTS:
+    if not (EXPERTS and GATE):
         thread = tl.arange(0, 32 * WARPS)
         lane, warp = thread % 32, thread // 32
+        block = tl.program_id(0) // s
         first = (block * (WARPS // SPLIT) + warp // SPLIT) * OUTPUTS + lane // 4
         second = first + (outputs if OUTPUTS == 8 else 8)
         at = warp % SPLIT * 128 + lane % 4 * 32
-        for step in tl.static_range(2):
+        base = codes_ptr.to(tl.int64)
+        if EXPERTS:  # a caller may have chosen just now: then it is any number, brought in vain
+            expert = tl.load(expert_ptr + tl.program_id(0) % s, cache_modifier=".cg").to(tl.int64)
+            base += tl.minimum(tl.maximum(expert, 0), stack - 1) * n * row_bytes
+        for step in tl.static_range(EARLY):
             for row in tl.static_range(2):
                 line = tl.minimum(second if row else first, n - 1).to(tl.int64) * row_bytes
-                place = codes_ptr.to(tl.int64) + line
+                place = base + line
                 place += tl.minimum(at + step * SPLIT * 128, row_bytes - 1)
                 tl.inline_asm_elementwise(
                     AHEAD, "=r,l", [place], dtype=tl.int32, is_pure=False, pack=1

@@ -78,9 +78,9 @@ OPERANDS = tl.constexpr("=f,=f,=f,=f" + 12 * ",l" + ",r")
 
 @triton.jit
 def gemv_nf4_bf16_kernel(
-    x_ptr, codes_ptr, scale_ptr, pairs_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
+    x_ptr, codes_ptr, scale_ptr, pairs_ptr, expert_ptr, y_ptr, stack_size, s, n, k, x_stride,
     EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr, WARPS: tl.constexpr,
-    SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
+    SPLIT: tl.constexpr, EARLY: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -97,8 +97,10 @@ def gemv_nf4_bf16_kernel(
     outputs = n // 2 if GATE else n
     groups = k // GROUP
     if OVERLAP:
-        block = tl.program_id(0) // s
-        depend(codes_ptr, k // 2, n, outputs, block, WARPS, SPLIT, OUTPUTS, EXPERTS)
+        depend(
+            codes_ptr, expert_ptr, stack_size, k // 2, n, outputs, s,
+            WARPS, SPLIT, OUTPUTS, EXPERTS, GATE, EARLY,
+        )  # fmt: skip
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)
     for tile in range(tl.program_id(0), s * tiles, tl.num_programs(0)):
         row_of_x, block = (tile % s).to(tl.int64), tile // s

@@ -22,7 +22,7 @@ def expert_gemv(x: Tensor, w: QuantWeight | Tensor, experts: Tensor) -> Tensor:
     return torch.bmm(picked, x[..., None])[..., 0]
 
 
-def gemv_silu_gate(x: Tensor, w: QuantWeight) -> Tensor:
+def gemv_silu_gate(x: Tensor, w: QuantWeight | Tensor) -> Tensor:
     """silu(g) * u [m, f] of [g, u] = gemv(x, w) [m, 2f]."""
     return _silu_gate(gemv(x, w))
 

@@ -86,9 +86,9 @@ FP8_UNIT = tl.constexpr(2.0**60)
 
 @triton.jit
 def gemv_row_kernel(
-    x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
+    x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, stack_size, s, n, k, x_stride,
     SCALED: tl.constexpr, EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr,
-    WARPS: tl.constexpr, SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
+    WARPS: tl.constexpr, SPLIT: tl.constexpr, EARLY: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -104,8 +104,10 @@ def gemv_row_kernel(
     outputs = n // 2 if GATE else n
     pieces = k // PIECE
     if OVERLAP:
-        block = tl.program_id(0) // s
-        depend(codes_ptr, pieces * 64, n, outputs, block, WARPS, SPLIT, OUTPUTS, EXPERTS)
+        depend(
+            codes_ptr, expert_ptr, stack_size, pieces * 64, n, outputs, s,
+            WARPS, SPLIT, OUTPUTS, EXPERTS, GATE, EARLY,
+        )  # fmt: skip
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)
     for tile in range(tl.program_id(0), s * tiles, tl.num_programs(0)):
         row_of_x, block = (tile % s).to(tl.int64), tile // s

@@ -20,6 +20,12 @@ row; as measured on an H100 with the shapes of a Jamba Mini."""
 RESIDENT = 64
 """Programs for a multiprocessor at the most; beyond, each takes tile after tile."""
 
+RESIDENT_NF4 = 64
+"""The same for NF4, whose programs each fill a table of 32 KiB first."""
+
+EARLY = 2
+"""Steps of a program's first tile that are brought to the L2 cache before its inputs are there."""
+
 GROUP = 64
 
 
@@ -44,23 +50,25 @@ def launch(
     packed = 2 * codes.shape[-1] == k
     across = triton.cdiv(y.shape[1], 8 if gate else 16)
     warps, split = next(each for least, each in SETTINGS.items() if across >= least)
-    tiles = s * across
+    tiles, stack = s * across, codes.shape[0]  # of experts, where there are some
     step = split * (4 * GROUP if packed else 128 // codes.element_size())
-    programs = min(triton.cdiv(tiles * split, warps), RESIDENT * _multiprocessors(x.device))
+    most = RESIDENT_NF4 if packed else RESIDENT
+    programs = min(triton.cdiv(tiles * split, warps), most * _multiprocessors(x.device))
     common: dict[str, int] = {
         "EXPERTS": experts is not None,
         "GATE": gate,
         "EVEN": k % step == 0,
+        "EARLY": EARLY,
     }
     common |= {"WARPS": warps, "SPLIT": split, "num_warps": warps, **overlap(x.device)}
     if packed:
         table = pairs(x.device)
         gemv_nf4_bf16_kernel[(programs,)](
-            x, codes, scale, table, experts, y, s, n, k, x.stride(0), **common
+            x, codes, scale, table, experts, y, stack, s, n, k, x.stride(0), **common
         )
     else:
         gemv_row_kernel[(programs,)](
-            x, codes, scale, experts, y, s, n, k, x.stride(0),
+            x, codes, scale, experts, y, stack, s, n, k, x.stride(0),
             SCALED=scale is not None,
             **common,
         )  # fmt: skip

@@ -11,11 +11,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from quant.ops.overlap_kernel import overlap, wait_for_inputs
+from quant.ops.overlap_kernel import bring, overlap, wait_for_inputs
 from runtime.ops.selective_scan.kernel import FAST, exp2, silu, softplus
 
 BLOCK_E = 16
 """Channels a program: 512 programs of a Jamba Mini's 8,192, and whole sectors of the state."""
+
+WARPS = 4
+
+AHEAD_BYTES = 40 << 20
+"""Of the next weight: the L2 cache of an H100 has 50 MB."""
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -31,15 +36,16 @@ def _normed(x, weight, width, eps, ROUNDED: tl.constexpr):
 @triton.jit
 def mamba_step_kernel(
     u_ptr, z_ptr, projected_ptr, dt_norm_ptr, b_norm_ptr, c_norm_ptr, dt_proj_ptr,
-    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, e, n, r, eps,
+    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, ahead_ptr, ahead_lines, e, n, r, eps,
     FAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
-    OVERLAP: tl.constexpr,
+    WARPS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_E channels with all their states.
 
-    All loads come first: behind the sums each would be waited for on its own.
+    All loads come first: behind the sums each would be waited for on its own.  Only `projected`
+    is of the kernel before this one, since it is made of u; so all else is asked for before it
+    ends, and then the weight of the product behind.
     """
-    wait_for_inputs(OVERLAP)
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     rank, column = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
     e_mask, r_mask, n_mask = channel < e, rank < r, column < n
@@ -47,18 +53,21 @@ def mamba_step_kernel(
     mask = n_mask[:, None] & e_mask[None]
     w_mask = e_mask[:, None] & r_mask[None]
     w = tl.load(dt_proj_ptr + channel[:, None] * r + rank[None], mask=w_mask, other=0.0)
-    before = tl.load(state_ptr + tile, mask=mask, other=0.0)
+    before = tl.load(state_ptr + tile, mask=mask, other=0.0, cache_modifier=".cg")
     rate = tl.load(a_ptr + tile, mask=mask, other=0.0) * LOG2E
-    low = tl.load(projected_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
-    b = tl.load(projected_ptr + r + column, mask=n_mask, other=0.0).to(tl.float32)
-    c = tl.load(projected_ptr + r + n + column, mask=n_mask, other=0.0).to(tl.float32)
     low_norm = tl.load(dt_norm_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
     b_norm = tl.load(b_norm_ptr + column, mask=n_mask, other=0.0).to(tl.float32)
     c_norm = tl.load(c_norm_ptr + column, mask=n_mask, other=0.0).to(tl.float32)
-    x = tl.load(u_ptr + channel, mask=e_mask, other=0.0).to(tl.float32)
-    gate = tl.load(z_ptr + channel, mask=e_mask, other=0.0).to(tl.float32)
+    x = tl.load(u_ptr + channel, mask=e_mask, other=0.0, cache_modifier=".cg").to(tl.float32)
+    gate = tl.load(z_ptr + channel, mask=e_mask, other=0.0, cache_modifier=".cg").to(tl.float32)
     bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
+    if OVERLAP and ahead_ptr is not None:
+        bring(ahead_ptr, ahead_lines, 32 * WARPS)
+    wait_for_inputs(OVERLAP)
+    low = tl.load(projected_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
+    b = tl.load(projected_ptr + r + column, mask=n_mask, other=0.0).to(tl.float32)
+    c = tl.load(projected_ptr + r + n + column, mask=n_mask, other=0.0).to(tl.float32)
     rounded = projected_ptr.dtype.element_ty
     low = _normed(low, low_norm, r, eps, rounded)
     b, c = _normed(b, b_norm, n, eps, rounded), _normed(c, c_norm, n, eps, rounded)
@@ -82,17 +91,21 @@ def mamba_step(
     D: Tensor,
     dt_bias: Tensor,
     state: Tensor,
+    ahead: Tensor | None = None,
 ) -> Tensor:
     """As in `reference`; u and z may be parts of a wider row."""
     e, r = dt_proj.shape
     n = A.shape[0]
     y = torch.empty(1, e, dtype=u.dtype, device=u.device)
+    lines = 0 if ahead is None else min(ahead.nbytes, AHEAD_BYTES) // 128
     mamba_step_kernel[(triton.cdiv(e, BLOCK_E),)](
-        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, e, n, r, eps,
+        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, ahead, lines, e, n, r, eps,
         FAST=FAST,
         BLOCK_R=triton.next_power_of_2(r),
         BLOCK_N=triton.next_power_of_2(n),
         BLOCK_E=BLOCK_E,
+        WARPS=WARPS,
+        num_warps=WARPS,
         **overlap(u.device),
     )  # fmt: skip
     return y

@@ -28,16 +28,15 @@ def rms_norm_kernel(
 
     SHARES is how many rows of add are weighted and summed for one of x; 0 for one as it is.
     """
+    column = tl.arange(0, BLOCK_D)[None]
+    weight = tl.load(weight_ptr + column, mask=column < d, other=0.0)
     wait_for_inputs(OVERLAP)
     index = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row = index[:, None]
-    column = tl.arange(0, BLOCK_D)[None]
     mask = (row < rows) & (column < d)
     dtype = x_ptr.dtype.element_ty
     place = x_ptr + row * x_stride + column
     x = tl.load(place, mask=mask, other=0.0).to(tl.float32)
-    # Before the sum along the row, behind which it would be waited for once more.
-    weight = tl.load(weight_ptr + column, mask=column < d, other=0.0)
     if ADD:
         if SHARES == 0:
             add = tl.load(add_ptr + row * d + column, mask=mask, other=0.0).to(tl.float32)
