@@ -67,15 +67,18 @@ def test_gate_is_the_reference(l, f, device, dtype):
 def assert_is_the_quantized(got: QuantRows, wide: torch.Tensor, wanted: QuantRows) -> None:
     """The codes of the kernel's own wide result, to the bit; and near the reference's.
 
-    Compiled and in fp32 a last bit may differ, where only one of the two has a fused operation.
+    Compiled and in fp32 a last bit may differ, where only one of the two has a fused operation:
+    then a code at an edge is the next one.
     """
     alone = rows_kernel.quantize_rows(wide)
+    codes, right = (rows.codes.view(torch.uint8).int() for rows in (got, alone))
     if wide.is_cuda and wide.dtype == torch.float32:
-        assert_close(got.scale, alone.scale)
-        same = got.codes.view(torch.uint8) == alone.codes.view(torch.uint8)
-        assert same.float().mean() > 0.99
+        torch.testing.assert_close(got.scale, alone.scale, rtol=1e-5, atol=0)
+        apart = (codes - right).abs()
+        assert apart.max() <= 1
+        assert apart.sum() <= max(1, 0.01 * apart.numel())
     else:
-        assert torch.equal(got.codes.view(torch.uint8), alone.codes.view(torch.uint8))
+        assert torch.equal(codes, right)
         assert torch.equal(got.scale, alone.scale)
     assert got.dtype == wanted.dtype == wide.dtype
     if wide.dtype == torch.float32:  # in 16 bits a last bit is often enough to change a code

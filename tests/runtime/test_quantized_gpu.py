@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -54,12 +56,14 @@ def test_fp8_experts_of_many_rows_are_never_brought_to_the_host():
 
 @pytest.mark.parametrize("scheme", ["none", "int8", "fp8", "nf4"])
 def test_the_plan_is_within_5_percent_of_the_peak(scheme):
+    gc.collect()  # what earlier tests of this process left in cycles would count as the model's
     torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     engine = Engine.random(shape("3b"), device="cuda", scheme=scheme, context=20_000)
     ids = torch.randint(0, engine.config.vocab_size, (20_000,)).tolist()
     engine.prefill(ids, engine.new_cache(20_000))
     assert engine.setup is not None
     plan = engine.setup.plan
-    peak = torch.cuda.max_memory_allocated()
+    peak = torch.cuda.max_memory_allocated() - before
     assert plan.total - plan.headroom == pytest.approx(peak, rel=0.05)
