@@ -27,8 +27,7 @@ import torch
 
 from runtime.cache import HybridCache
 from runtime.contexts import Context, ContextStore, prefill_saved
-from runtime.contexts.files import BLOCK_BYTES
-from runtime.contexts.reader import READERS
+from runtime.contexts.files import BLOCK_BYTES, READERS
 from runtime.engine import Engine
 
 QUESTION_TOKENS = 32
