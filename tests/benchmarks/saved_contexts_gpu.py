@@ -1,6 +1,6 @@
 """What saving 256k tokens costs on a GPU, and when the second question has its first token.
 
-    python -m tests.benchmarks.saved_contexts_gpu [--tokens 262112 --tokens 32736] [--json]
+    python -m tests.benchmarks.saved_contexts_gpu [--tokens 262112 --tokens 32736] [--thin] [--json]
 
 Random weights of a shape, made on the device.  Files lie where --folder says.  The raw read is
 that of the same files by as many threads, without checksums and without a copy to the device.
@@ -10,6 +10,9 @@ null where mincore says that the file system keeps them in memory all the same. 
 the machine around this one keeps is not dropped.  `hash_only_s` and `copy_only_s` are parts of a
 restore alone: checksums of as many bytes by the same threads, and copies of as many bytes from
 pinned memory to the cache.  The first restore of the process also pins that memory.
+
+With --thin there are no experts and next to no feed-forwards: contexts and what restores them are
+the same, but they are made sooner, and the figures of reading are not the shape's.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does, before torch
 
 import runtime.contexts.saved
+from runtime.config import JambaConfig
 from runtime.contexts import ContextStore
 from runtime.contexts.identity import numerics
 from runtime.contexts.records import Identity
 from runtime.engine import Engine
-from runtime.shapes import shape
+from runtime.shapes import SHAPES, shape
 from tests.benchmarks.restore_parts import (
     checked_nbytes,
     copy_only_s,
@@ -40,6 +44,10 @@ from tests.benchmarks.restore_parts import (
 from tests.benchmarks.saved_contexts import QUESTION_TOKENS, Bench
 
 TOKENS = (262_144 - QUESTION_TOKENS, 32_768 - QUESTION_TOKENS)
+
+
+THIN = {"num_experts": 1, "intermediate_size": 256}
+"""A shape of other feed-forwards: nothing that is stored depends on them."""
 
 
 def identity(engine: Engine) -> Identity:
@@ -115,12 +123,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, action="append")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--thin", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tokens = sorted(options.tokens or TOKENS, reverse=True)
     runtime.contexts.saved.identify = identity
+    config = shape(options.shape)
+    if options.thin:
+        config = JambaConfig.from_dict(SHAPES[options.shape] | THIN, source="a thin shape")
     engine = Engine.random(
-        shape(options.shape),
+        config,
         device=options.device,
         scheme=options.scheme,
         context=tokens[0] + QUESTION_TOKENS,

@@ -76,17 +76,24 @@ class LateDevice(HostTransfer):
         return self.slabs._free.qsize()
 
 
-def fill(transfer, region, data, upto=None):
+def fill(transfer, region, data, upto=None, limit=PIECE):
     """Lands bytes; stops after so many, as a file that is cut does."""
     done = 0
     with closing(transfer.land(region)) as views:
         for view in views:
-            assert len(view) <= PIECE
+            assert len(view) <= limit
             if upto is not None and done + len(view) > upto:
                 raise EOFError
             view[:] = data[done : done + len(view)]
             done += len(view)
     assert done == len(data)
+
+
+def harmed(segment, data, part, *, last):
+    """A file with another bit in what counts of it, and one that is cut."""
+    place = int(part * (segment.nbytes if last else segment.state_offset))
+    yield data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    yield data[:place]
 
 
 def random_bytes(region, seed=0):
@@ -186,11 +193,7 @@ def test_damage_leaves_the_cache_empty_and_the_slabs_free(engine, ids, store, la
     (match,) = store.lookup(context.identity, ids).matches[:1]
     segment = context.segments[number]
     path = context.path / segment.file
-    data = bytearray(path.read_bytes())
-    counted = segment.nbytes if number == -1 else segment.state_offset
-    data[int(part * counted)] ^= 1
-    path.write_bytes(data)
-    for harm in (bytes(data), bytes(data[: len(data) // 3])):
+    for harm in harmed(segment, path.read_bytes(), part, last=number == -1):
         path.write_bytes(harm)
         cache = engine.new_cache(len(ids))
         logits = torch.empty(engine.config.vocab_size)
