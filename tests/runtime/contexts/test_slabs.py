@@ -52,6 +52,8 @@ class LateDevice(HostTransfer):
         return self.events[-1]
 
     def land(self, region):
+        if region.name in ("ids", "logits"):  # of the host: they are looked at without waiting
+            return super().land(region)
         return self.slabs.land(region, self.copy)
 
     def copy(self, target, host, copied):
