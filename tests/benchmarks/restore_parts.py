@@ -18,6 +18,7 @@ from runtime.cache import HybridCache
 from runtime.contexts import Context
 from runtime.contexts.files import BLOCK_BYTES, READERS
 from runtime.contexts.layout import layout
+from runtime.contexts.records import Segment
 from runtime.contexts.slabs import PIECE_BYTES
 from runtime.contexts.transfer import transfer_for
 
@@ -90,21 +91,28 @@ def hash_only_s(sizes: Sequence[int]) -> float:
 
 
 def copy_only_s(cache: HybridCache, context: Context, device: torch.device) -> float:
-    """Seconds to copy what slabs hold to the places of all files' bytes; harms the cache."""
+    """Seconds to copy what slabs hold to the places of all files' bytes, by READERS threads.
+
+    What the cache holds is overwritten.
+    """
     transfer = transfer_for(device)
-    transfer.begin()  # pins what is not pinned yet
-    synchronize(device)
-    started = time.perf_counter()
-    for segment in context.segments:
+
+    def copy(segment: Segment) -> None:
         ids = torch.empty(segment.end - segment.start, dtype=torch.int32)
         part = layout(cache, ids, segment.start, segment.end, None)
         states = part.states if segment is context.segments[-1] else ()
         for region in (*part.rows, *states):
             for _ in transfer.land(region):
                 pass
-    transfer.finish()
+
+    transfer.begin()  # pins what is not pinned yet
     synchronize(device)
-    return time.perf_counter() - started
+    with ThreadPoolExecutor(READERS) as pool:
+        started = time.perf_counter()
+        list(pool.map(copy, context.segments))
+        transfer.finish()
+        synchronize(device)
+        return time.perf_counter() - started
 
 
 def synchronize(device: torch.device) -> None:
