@@ -12,6 +12,9 @@ from pathlib import Path
 BLOCK_BYTES = 4 << 20
 """Bytes written at a time: few enough that a stop is noticed soon."""
 
+READERS = max(2, min(16, os.cpu_count() or 2))
+"""Files read at a time: hashing takes a core each."""
+
 PARTIAL = ".partial"
 
 

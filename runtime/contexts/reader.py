@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from runtime.cache import HybridCache
-from runtime.contexts.files import BLOCK_BYTES
+from runtime.contexts.files import BLOCK_BYTES, READERS
 from runtime.contexts.hashing import DamagedError, id_bytes
 from runtime.contexts.layout import Region, layout
 from runtime.contexts.records import Match, Segment
-from runtime.contexts.transfer import Landing, Transfer
+from runtime.contexts.transfer import Transfer
 
 
 class SegmentError(DamagedError):
@@ -30,10 +31,6 @@ class SegmentError(DamagedError):
 
 class _StatesError(DamagedError):
     """The states are damaged, what is before them is not."""
-
-
-READERS = max(2, min(16, os.cpu_count() or 2))
-"""Files read at a time: hashing takes a core each."""
 
 
 def restore(
@@ -67,13 +64,18 @@ def restore(
             return
         raise SegmentError(f"{segment.file}: {problem}", segment.checksum, states=False)
 
+    last = match.segments[-1]
+    largest_first = sorted(match.segments, key=lambda each: -each.nbytes)
     transfer.begin()
     try:
         with ThreadPoolExecutor(READERS, thread_name_prefix="jamba-restore") as pool:
-            jobs = [pool.submit(read, each, states=False) for each in match.segments[:-1]]
-            read(match.segments[-1], states=True)
-            for job in jobs:
-                job.result()
+            jobs = {s.start: pool.submit(read, s, states=s is last) for s in largest_first}
+            try:
+                for each in (last, *match.segments[:-1]):
+                    jobs[each.start].result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # leaving waits for what runs
+                raise
     except BaseException:
         transfer.finish()
         cache.reset()
@@ -103,7 +105,7 @@ def _read(
     try:
         header = memoryview(bytearray(len(wanted.header)))
         digest = hashlib.sha256()
-        offset = _fill(fd, Landing([header]), 0, digest)
+        offset = _fill(fd, [header], 0, digest)
         offset = _land(fd, wanted.rows, transfer, offset, digest)
         if digest.hexdigest() != segment.checksum or header != wanted.header:
             raise DamagedError("its checksum does not match")
@@ -122,15 +124,14 @@ def _land(
     fd: int, regions: Sequence[Region], transfer: Transfer, offset: int, digest: hashlib._Hash
 ) -> int:
     for region in regions:
-        landing = transfer.land(region)
-        offset = _fill(fd, landing, offset, digest)
-        landing.commit()
+        with closing(transfer.land(region)) as views:
+            offset = _fill(fd, views, offset, digest)
     return offset
 
 
-def _fill(fd: int, landing: Landing, offset: int, digest: hashlib._Hash) -> int:
+def _fill(fd: int, views: Iterable[memoryview], offset: int, digest: hashlib._Hash) -> int:
     """Reads and hashes block by block, while the block is in the processor's cache."""
-    for view in landing.views:
+    for view in views:
         done = 0
         while done < len(view):
             block = view[done : done + BLOCK_BYTES]

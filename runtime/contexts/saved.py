@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ def prefill_saved(
     """
     cache.reset()
     engine.check_room(cache, len(ids))
+    ids = array("i", ids)  # they are hashed and compared several times: fast as numbers in a row
     reading = _Reading(engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk)
     described = (info or {}, attachments or {})
     found = store.lookup(reading.identity, ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from runtime.contexts.layout import Layout, Region
+from runtime.contexts.slabs import byte_views, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +22,6 @@ class Frozen:
 
     layout: Layout
     done: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """Memory that a region's bytes are read into, in their order; `commit` when it is full."""
-
-    views: Sequence[memoryview]
-    commit: Callable[[], None] = lambda: None
 
 
 class Transfer(Protocol):
@@ -46,12 +39,15 @@ class Transfer(Protocol):
         """Comes before any `land`, where reading happens."""
         ...
 
-    def land(self, region: Region) -> Landing:
-        """Memory for a region; several threads may ask at a time."""
+    def land(self, region: Region) -> Generator[memoryview]:
+        """Memory for a region's bytes, in their order; several threads may ask at a time.
+
+        A view is to be full when the next one is asked for.  Who stops before the end closes.
+        """
         ...
 
     def finish(self) -> None:
-        """Comes after the last `commit`, where reading happens: all that was landed is there."""
+        """Comes after the last `land`, where reading happens: all that was landed is there."""
         ...
 
 
@@ -70,12 +66,15 @@ class HostTransfer:
     def begin(self) -> None:
         """Nothing is to be waited for."""
 
-    def land(self, region: Region) -> Landing:
+    def land(self, region: Region) -> Generator[memoryview]:
         """Views of the cache itself where it holds what the file holds."""
         if region.tensor.device.type == "cpu" and region.tensor.dtype == region.dtype:
-            return Landing(byte_views(region.tensor))
-        host = torch.empty(region.shape, dtype=region.dtype)
-        return Landing(byte_views(host), lambda: copy_into(region.tensor, host))
+            yield from byte_views(region.tensor)
+            return
+        for target in pieces(region):
+            host = torch.empty(target.shape, dtype=region.dtype)
+            yield from byte_views(host)
+            copy_into(target, host)
 
     def finish(self) -> None:
         """Nothing is left to wait for."""
@@ -94,13 +93,6 @@ def copied_states(layout: Layout, device: torch.device | None = None) -> Layout:
         for each in layout.states
     )
     return replace(layout, states=states)
-
-
-def byte_views(tensor: Tensor) -> list[memoryview]:
-    """The memory of a host tensor in row-major order, in as few pieces as it lies in."""
-    if tensor.is_contiguous():
-        return [tensor.detach().view(-1).view(torch.uint8).numpy().data]
-    return [view for part in tensor.unbind(0) for view in byte_views(part)]
 
 
 def transfer_for(device: torch.device) -> Transfer:

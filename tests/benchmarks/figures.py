@@ -84,6 +84,9 @@ LLAMA = "llama.cpp Q4_K"
 RESTORE = Figure("256k in fp8: restore, times the raw read of its files", 1.3, "x", "",
                  of("contexts", "restore_ratio"))  # fmt: skip
 
+RESTORE_COLD = Figure("the same from a cold page cache", 1.3, "x", "",
+                      of("contexts", "restore_cold_ratio"))  # fmt: skip
+
 SCAN = Figure("selective scan, a token of a Mamba layer", 100, "ns", "39 by its exponentials",
               scan_ns("fp8", LONG))  # fmt: skip
 
@@ -120,6 +123,7 @@ FIGURES = (
     decode("3B shape in bf16, decode at 4k", "3b", 4_096, 400, "about 520 by bandwidth"),
     Figure("256k in fp8: time that saving adds", 5, "%", "", of("contexts", "saving_percent")),
     RESTORE,
+    RESTORE_COLD,
     Figure("256k in fp8: second question, to the first token", 3, "s", "",
            of("contexts", "second_question_s")),
 )  # fmt: skip

@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -27,9 +26,8 @@ import torch
 
 from runtime.cache import HybridCache
 from runtime.contexts import Context, ContextStore, prefill_saved
-from runtime.contexts.files import BLOCK_BYTES
-from runtime.contexts.reader import READERS
 from runtime.engine import Engine
+from tests.benchmarks.restore_parts import raw_read_s, synchronize
 
 QUESTION_TOKENS = 32
 """What follows the document: always computed."""
@@ -42,23 +40,6 @@ class Times:
     wall: float
     cpu: float
     token: float
-
-
-def raw_read_s(files: list[Path]) -> float:
-    """Seconds to read files by READERS threads, into one buffer a thread that is there already."""
-
-    def read(own: list[Path]) -> None:
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        for path in own:
-            fd = os.open(path, os.O_RDONLY)
-            while os.readv(fd, [buffer]):
-                pass
-            os.close(fd)
-
-    with ThreadPoolExecutor(READERS) as pool:
-        started = time.perf_counter()
-        list(pool.map(read, [files[i::READERS] for i in range(READERS)]))
-        return time.perf_counter() - started
 
 
 class Bench:
@@ -76,8 +57,7 @@ class Bench:
         """Times reading the document and then a question."""
         wall, cpu = time.perf_counter(), time.process_time()
         read()
-        if self.engine.device.type == "cuda":
-            torch.cuda.synchronize(self.engine.device)
+        synchronize(self.engine.device)
         document_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
         int(self.engine.prefill(self.question, self.cache).argmax())
         return Times(document_s, cpu_s, time.perf_counter() - wall)

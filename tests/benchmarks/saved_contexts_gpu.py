@@ -1,10 +1,18 @@
 """What saving 256k tokens costs on a GPU, and when the second question has its first token.
 
-    python -m tests.benchmarks.saved_contexts_gpu [--tokens 262112 --tokens 32736] [--json]
+    python -m tests.benchmarks.saved_contexts_gpu [--tokens 262112 --tokens 32736] [--thin] [--json]
 
-Random weights of a shape, made on the device.  Files lie where --folder says; the page cache is
-warm, as they were written just before.  The raw read is that of the same files by as many threads,
-without checksums and without a copy to the device.
+Random weights of a shape, made on the device.  Files lie where --folder says.  The raw read is
+that of the same files by as many threads, without checksums and without a copy to the device.
+Restore and raw read are timed twice: from a warm page cache, as the files were written just before,
+and, as `..._cold_...`, after an fsync and posix_fadvise(POSIX_FADV_DONTNEED) on every one of them;
+null where mincore says that the file system keeps them in memory all the same.  What the disk or
+the machine around this one keeps is not dropped.  `hash_only_s` and `copy_only_s` are parts of a
+restore alone: checksums of as many bytes by the same threads, and copies of as many bytes from
+pinned memory to the cache.  The first restore of the process also pins that memory.
+
+With --thin there are no experts and next to no feed-forwards: contexts and what restores them are
+the same, but they are made sooner, and the figures of reading are not the shape's.
 """
 
 from __future__ import annotations
@@ -20,14 +28,26 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does, before torch
 
 import runtime.contexts.saved
+from runtime.config import JambaConfig
 from runtime.contexts import ContextStore
 from runtime.contexts.identity import numerics
 from runtime.contexts.records import Identity
 from runtime.engine import Engine
-from runtime.shapes import shape
-from tests.benchmarks.saved_contexts import QUESTION_TOKENS, Bench, raw_read_s
+from runtime.shapes import SHAPES, shape
+from tests.benchmarks.restore_parts import (
+    checked_nbytes,
+    copy_only_s,
+    hash_only_s,
+    made_cold,
+    raw_read_s,
+)
+from tests.benchmarks.saved_contexts import QUESTION_TOKENS, Bench
 
 TOKENS = (262_144 - QUESTION_TOKENS, 32_768 - QUESTION_TOKENS)
+
+
+THIN = {"num_experts": 1, "intermediate_size": 256}
+"""A shape of other feed-forwards: nothing that is stored depends on them."""
 
 
 def identity(engine: Engine) -> Identity:
@@ -41,38 +61,55 @@ def stopped(bench: Bench, stops: list[int]) -> None:
     bench.engine.prefill(bench.ids, bench.cache, stops=stops)
 
 
+def cold(bench: Bench, store: ContextStore, paths: list[Path], tokens: int) -> list[float] | None:
+    """Seconds of a restore and of a raw read, each from files that are not in the page cache."""
+    if not made_cold(paths):
+        return None
+    restored_s = bench.saved(store, reused=tokens).wall
+    return [restored_s, raw_read_s(paths)] if made_cold(paths) else None
+
+
 def measure(engine: Engine, tokens: int, folder: Path, repeats: int) -> dict[str, Any]:
-    """Medians of reading, reading and saving, restoring, and of the raw read."""
+    """Medians of reading, reading and saving; the best of restoring, the raw read, and parts."""
     bench = Bench(engine, tokens)
-    plain, saving, restored, raw = [], [], [], []
-    nbytes, files, stops = 0, 0, [tokens]
+    plain, saving, restored, raw, from_disk, hashed = [], [], [], [], [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(dir=folder) as own:
             store = ContextStore(Path(own))
             plain.append(bench.plain())
             saving.append(bench.saved(store, reused=0))
-            restored += [bench.saved(store, reused=tokens), bench.saved(store, reused=tokens)]
             (context,) = store.contexts()
             paths = [context.path / each.file for each in context.segments]
-            raw += [raw_read_s(paths), raw_read_s(paths)]
-            stops = [segment.end for segment in context.segments]
-            nbytes, files = context.nbytes, len(paths)
+            for _ in range(2):
+                restored.append(bench.saved(store, reused=tokens))
+                raw.append(raw_read_s(paths))
+                hashed.append(hash_only_s(checked_nbytes(context)))
+            from_disk.append(cold(bench, store, paths, tokens))
+    stops = [segment.end for segment in context.segments]
     stopped_s = bench.time(lambda: stopped(bench, stops)).wall
+    copied_s = min(copy_only_s(bench.cache, context, engine.device) for _ in range(3))
     read_s = statistics.median(each.wall for each in plain)
     save_s = statistics.median(each.wall for each in saving)
-    restore_s = min(each.wall for each in restored)
-    raw_s = min(raw)
+    restore_s, raw_s = min(each.wall for each in restored), min(raw)
+    pairs = [each for each in from_disk if each is not None]
+    restore_cold_s, raw_cold_s = map(min, zip(*pairs, strict=True)) if pairs else (None, None)
     return {
         "tokens": tokens,
-        "nbytes": nbytes,
-        "files": files,
+        "nbytes": context.nbytes,
+        "files": len(paths),
         "read_s": read_s,
         "read_and_save_s": save_s,
         "read_with_stops_s": stopped_s,
         "saving_percent": 100 * (save_s / read_s - 1),
+        "first_restore_s": restored[0].wall,
         "restore_s": restore_s,
         "raw_read_s": raw_s,
         "restore_ratio": restore_s / raw_s,
+        "restore_cold_s": restore_cold_s,
+        "raw_read_cold_s": raw_cold_s,
+        "restore_cold_ratio": restore_cold_s / raw_cold_s if pairs else None,
+        "hash_only_s": min(hashed),
+        "copy_only_s": copied_s,
         "second_question_s": statistics.median(each.token for each in restored),
     }
 
@@ -86,12 +123,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, action="append")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--thin", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tokens = sorted(options.tokens or TOKENS, reverse=True)
     runtime.contexts.saved.identify = identity
+    config = shape(options.shape)
+    if options.thin:
+        config = JambaConfig.from_dict(SHAPES[options.shape] | THIN, source="a thin shape")
     engine = Engine.random(
-        shape(options.shape),
+        config,
         device=options.device,
         scheme=options.scheme,
         context=tokens[0] + QUESTION_TOKENS,
@@ -102,9 +143,8 @@ def main() -> None:
         return
     for values in found:
         for name, value in values.items():
-            print(
-                f"{name:20}{value:16,.3f}" if isinstance(value, float) else f"{name:20}{value:16,}"
-            )
+            number = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if value else "-"
+            print(f"{name:20}{number:>16}")
         print()
 
 
