@@ -25,21 +25,34 @@ def wait_for_inputs(OVERLAP: tl.constexpr):
         tl.extra.cuda.gdc_launch_dependents()
 
 
-AHEAD = tl.constexpr("prefetch.global.L2 [$1]; mov.b32 $0, 0;")
+FETCH = tl.constexpr(
+    "{ .reg .pred p; setp.ne.b32 p, $3, 0;"
+    " @p cp.async.bulk.prefetch.L2.global [$1], $2; mov.b32 $0, 0; }"
+)
+
+PIECE = tl.constexpr(2048)
+"""Bytes that a thread asks for."""
 
 
 @triton.jit
-def bring(ptr, lines, THREADS: tl.constexpr):
-    """Has the L2 cache fetch `lines` of 128 bytes, a share by each program; waits for nothing.
+def fetch(place, nbytes, wanted):
+    """Has the L2 cache fetch nbytes from each place, both multiples of 16, where wanted."""
+    tl.inline_asm_elementwise(
+        FETCH, "=r,l,r,r", [place, nbytes, wanted.to(tl.int32)],
+        dtype=tl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def bring(ptr, pieces, THREADS: tl.constexpr):
+    """Has the L2 cache fetch `pieces` of a weight, a share by each program; waits for nothing.
 
     For a weight that the next kernel reads, while the memory would be idle.
     """
     thread = tl.arange(0, THREADS)
-    step = tl.num_programs(0) * THREADS
-    for first in range(tl.program_id(0) * THREADS, lines, step):
-        line = tl.minimum(first + thread, lines - 1).to(tl.int64)
-        place = ptr.to(tl.int64) + line * 128
-        tl.inline_asm_elementwise(AHEAD, "=r,l", [place], dtype=tl.int32, is_pure=False, pack=1)
+    for first in range(tl.program_id(0), pieces, tl.num_programs(0) * THREADS):
+        piece = first + thread * tl.num_programs(0)
+        fetch(ptr.to(tl.int64) + piece.to(tl.int64) * PIECE, PIECE, piece < pieces)
 
 
 @cache

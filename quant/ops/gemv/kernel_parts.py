@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from quant.ops.overlap_kernel import AHEAD, wait_for_inputs
+from quant.ops.overlap_kernel import fetch, wait_for_inputs
 
 READ = tl.constexpr("ld.global.v2.b64 {$0, $1}, [$2];")
 
@@ -54,29 +54,21 @@ def depend(
 ):  # fmt: skip
     """Waits for the kernel before this one.
 
-    A weight does not depend on it: the first EARLY steps of the first tile, of 128 bytes of each
-    row, come into the L2 cache meanwhile.  Nor does the choice of an expert, except for the
-    first product with it, which the gated one is.
+    A weight does not depend on it: the first EARLY steps of the rows of the first tiles come into
+    the L2 cache meanwhile.  Nor does the choice of an expert, except for the first product with
+    it, which the gated one is.
     """
-    if not (EXPERTS and GATE):
+    if EARLY and not (EXPERTS and GATE):
         thread = tl.arange(0, 32 * WARPS)
-        lane, warp = thread % 32, thread // 32
-        block = tl.program_id(0) // s
-        first = (block * (WARPS // SPLIT) + warp // SPLIT) * OUTPUTS + lane // 4
-        second = first + (outputs if OUTPUTS == 8 else 8)
-        at = warp % SPLIT * 128 + lane % 4 * 32
-        base = codes_ptr.to(tl.int64)
+        PLACES: tl.constexpr = WARPS // SPLIT
+        tile, row = tl.program_id(0) // s * PLACES + thread // 16, thread % 16
+        row = row + tile * 16 if OUTPUTS == 16 else row % 8 + row // 8 * outputs + tile * 8
+        place = codes_ptr.to(tl.int64) + tl.minimum(row, n - 1).to(tl.int64) * row_bytes
         if EXPERTS:  # a caller may have chosen just now: then it is any number, brought in vain
             expert = tl.load(expert_ptr + tl.program_id(0) % s, cache_modifier=".cg").to(tl.int64)
-            base += tl.minimum(tl.maximum(expert, 0), stack - 1) * n * row_bytes
-        for step in tl.static_range(EARLY):
-            for row in tl.static_range(2):
-                line = tl.minimum(second if row else first, n - 1).to(tl.int64) * row_bytes
-                place = base + line
-                place += tl.minimum(at + step * SPLIT * 128, row_bytes - 1)
-                tl.inline_asm_elementwise(
-                    AHEAD, "=r,l", [place], dtype=tl.int32, is_pure=False, pack=1
-                )
+            place += tl.minimum(tl.maximum(expert, 0), stack - 1) * n * row_bytes
+        nbytes = tl.minimum(EARLY * SPLIT * 128, row_bytes)
+        fetch(place, nbytes, thread < PLACES * 16)
     wait_for_inputs(True)
 
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from quant.ops.overlap_kernel import bring, overlap, wait_for_inputs
+from quant.ops.overlap_kernel import PIECE, bring, overlap, wait_for_inputs
 from runtime.ops.selective_scan.kernel import FAST, exp2, silu, softplus
 
 BLOCK_E = 16
@@ -36,7 +36,7 @@ def _normed(x, weight, width, eps, ROUNDED: tl.constexpr):
 @triton.jit
 def mamba_step_kernel(
     u_ptr, z_ptr, projected_ptr, dt_norm_ptr, b_norm_ptr, c_norm_ptr, dt_proj_ptr,
-    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, ahead_ptr, ahead_lines, e, n, r, eps,
+    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, ahead_ptr, ahead_pieces, e, n, r, eps,
     FAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
     WARPS: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
@@ -63,7 +63,7 @@ def mamba_step_kernel(
     bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
     if OVERLAP and ahead_ptr is not None:
-        bring(ahead_ptr, ahead_lines, 32 * WARPS)
+        bring(ahead_ptr, ahead_pieces, 32 * WARPS)
     wait_for_inputs(OVERLAP)
     low = tl.load(projected_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
     b = tl.load(projected_ptr + r + column, mask=n_mask, other=0.0).to(tl.float32)
@@ -97,9 +97,9 @@ def mamba_step(
     e, r = dt_proj.shape
     n = A.shape[0]
     y = torch.empty(1, e, dtype=u.dtype, device=u.device)
-    lines = 0 if ahead is None else min(ahead.nbytes, AHEAD_BYTES) // 128
+    pieces = 0 if ahead is None else min(ahead.nbytes, AHEAD_BYTES) // PIECE.value
     mamba_step_kernel[(triton.cdiv(e, BLOCK_E),)](
-        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, ahead, lines, e, n, r, eps,
+        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, ahead, pieces, e, n, r, eps,
         FAST=FAST,
         BLOCK_R=triton.next_power_of_2(r),
         BLOCK_N=triton.next_power_of_2(n),
