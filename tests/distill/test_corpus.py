@@ -62,6 +62,15 @@ def test_verses_become_chapters() -> None:
     assert books.verse_tree(tree) == expected
 
 
+def test_osis_text_reads_every_stream_and_leaves_the_markup_out() -> None:
+    first = '<title type="x">Psalm 1</title> <div sID="1"/> Blessed <w lemma="H1">is</w> the man'
+    second = '<note>Or, happy</note> &amp; his house.<div eID="1"/> <div sID="2"/> The next.'
+    data = zlib.compress(first.encode()) + b"\x00x" + zlib.compress(second.encode())
+    assert corpus.tidy(books.osis_text(data)) == (
+        "# Psalm 1\n\nBlessed is the man & his house.\n\nThe next."
+    )
+
+
 def test_no_package_is_trained_on_and_held_out() -> None:
     held_out = {source.name for source in SOURCES if source.held_out}
     assert not held_out & {source.name for source in SOURCES if not source.held_out}

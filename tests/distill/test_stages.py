@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import lzma
 import re
+import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from runtime import Engine
+from runtime.distill import __main__ as command
 from runtime.distill import dataset, export, tokens
 from runtime.distill.batches import TaskRows, TextRows, copying_batch
 from runtime.distill.decode import generate
@@ -113,6 +117,35 @@ def test_a_stage_that_is_asked_to_end_ends(
     trainer.plan, trainer.world.ended = plan, False
     (steps,) = re.findall(r"distil done: (\d+) steps", caplog.text)
     assert int(steps) < 20
+
+
+def test_a_last_stage_rounds_what_was_trained_unrounded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = partial(StudentConfig, ff=128, vocab=VOCAB)
+    monkeypatch.setattr(command, "StudentConfig", toy)
+    monkeypatch.setattr(command, "read_gguf", lambda path: SimpleNamespace(tensors=toy_teacher(3)))
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    for name in ("text.done", "tasks.done"):
+        (data / name).touch()
+    seen: list[tuple[str, bool, tuple[tuple[str, float], ...]]] = []
+    learn = Trainer._learn
+
+    def watched(trainer: Trainer, stage: str, *rest: object) -> None:
+        learn(trainer, stage, *rest)  # type: ignore[arg-type]
+        seen.append((stage, trainer.student.quantize, trainer.plan.text_shares))
+
+    monkeypatch.setattr(Trainer, "_learn", watched)
+    given = f"train --teacher - --data {data} --out {tmp_path} --layers 3 --tokens 1024 --align-s 0"
+    more = "--text-length 64 --max-steps 2 --language-every 2 --text-shares 0.6 0.1 0.3"
+    stages = "--distil-s 60 --tasks-s 60 --rounded-s 60"
+    monkeypatch.setattr(sys, "argv", ["prog", *f"{given} {more} {stages}".split()])
+    command.main()
+    shares = (("prose", 0.6), ("docs", 0.1), ("code", 0.3))
+    assert seen == [("tasks", False, shares), ("rounded", True, shares)]
+    plain, rounded = (torch.load(tmp_path / f"{name}.pt") for name in ("tasks", "rounded"))
+    assert any(not torch.equal(plain[name], rounded[name]) for name in plain)
+    assert (tmp_path / "distil.pt").exists()
 
 
 def test_kinds_of_text_come_by_their_shares(data: Path) -> None:
