@@ -67,6 +67,7 @@ class DecodeStep:
             # Another thread may look at the GPU's memory meanwhile.
             with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
                 self._compute()
+                self._read_out.copy_(self._picked, non_blocking=True)
         current.wait_stream(stream)
         self._graph = graph
 
@@ -78,9 +79,9 @@ class DecodeStep:
         self._holds = None
         if self._graph is None:
             self._compute()
+            self._read_out.copy_(self._picked, non_blocking=True)
         else:
             self._graph.replay()
-        self._read_out.copy_(self._picked, non_blocking=True)
         if self._arrived is not None:
             self._arrived.record()
         for state in self._attention:

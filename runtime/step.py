@@ -76,7 +76,6 @@ def _mamba(mixer: MambaMixer, x: Tensor, state: MambaState) -> Tensor:
     y = mamba_step(
         u, z, gemv(u, mixer.x_proj.weight), (dt, b, c), layers[0].eps,
         mixer.dt_proj.weight, mixer.A, mixer.D, mixer.dt_bias, state.ssm,
-        ahead=_stored(mixer.out_proj),
     )  # fmt: skip
     return _product(y, mixer.out_proj)
 
@@ -103,7 +102,3 @@ def _product(x: Tensor, layer: Linear | QuantLinear) -> Tensor:
     """By our own kernel for plain weights too: it is set up while the one before it ends."""
     y = gemv(x, layer.weight)
     return y if layer.bias is None else y.add_(layer.bias)
-
-
-def _stored(layer: Linear | QuantLinear) -> Tensor:
-    return layer.codes if isinstance(layer, QuantLinear) else layer.weight

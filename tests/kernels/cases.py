@@ -50,14 +50,13 @@ def conv(l: int) -> None:
 
 
 def step_of_mamba(e: int, r: int) -> None:
-    """u is the convolution's, z half of a projection; behind it comes a product with int8."""
+    """u is the convolution's, z half of a projection."""
     A, state = empty(2, N, e, dtype=torch.float32).unbind()
     D, bias = empty(2, e, dtype=torch.float32).unbind()
     norms = (empty(r), empty(N), empty(N))
     z, projected = empty(1, 2 * e)[:, e:], empty(1, r + 2 * N)
     mamba_step.mamba_step(
-        empty(1, e), z, projected, norms, 1e-6, empty(e, r), A, D, bias, state,
-        empty(e // 2, e, dtype=torch.int8),
+        empty(1, e), z, projected, norms, 1e-6, empty(e, r), A, D, bias, state
     )  # fmt: skip
 
 

@@ -86,6 +86,7 @@ def test_whole_kernels(scheme, n, k, split, monkeypatch):
     monkeypatch.setattr(tensor_cores, "_capable", lambda device: True)
     monkeypatch.setattr(tensor_cores, "_multiprocessors", lambda device: 1)
     monkeypatch.setattr(tensor_cores, "SETTINGS", {0: (8, split)})
+    monkeypatch.setattr(tensor_cores, "SETTINGS_OF", {})
     dense = draw(3, n, k, seed=0)
     w = dense if scheme == "none" else SCHEMES[scheme].quantize(dense)
     if isinstance(w, QuantWeight) and scheme == "nf4" and n == 36:

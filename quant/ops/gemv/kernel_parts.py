@@ -5,8 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from quant.ops.overlap_kernel import fetch, wait_for_inputs
-
 READ = tl.constexpr("ld.global.v2.b64 {$0, $1}, [$2];")
 
 STREAM = tl.constexpr(
@@ -44,32 +42,6 @@ def codes(place, inside, EVEN: tl.constexpr):
         [place.to(tl.int64), inside.to(tl.int32)],
         dtype=(tl.int64, tl.int64), is_pure=False, pack=1,
     )  # fmt: skip
-
-
-@triton.jit
-def depend(
-    codes_ptr, expert_ptr, stack, row_bytes, n, outputs, s,
-    WARPS: tl.constexpr, SPLIT: tl.constexpr, OUTPUTS: tl.constexpr,
-    EXPERTS: tl.constexpr, GATE: tl.constexpr, EARLY: tl.constexpr,
-):  # fmt: skip
-    """Waits for the kernel before this one.
-
-    A weight does not depend on it: the first EARLY steps of the rows of the first tiles come into
-    the L2 cache meanwhile.  Nor does the choice of an expert, except for the first product with
-    it, which the gated one is.
-    """
-    if EARLY and not (EXPERTS and GATE):
-        thread = tl.arange(0, 32 * WARPS)
-        PLACES: tl.constexpr = WARPS // SPLIT
-        tile, row = tl.program_id(0) // s * PLACES + thread // 16, thread % 16
-        row = row + tile * 16 if OUTPUTS == 16 else row % 8 + row // 8 * outputs + tile * 8
-        place = codes_ptr.to(tl.int64) + tl.minimum(row, n - 1).to(tl.int64) * row_bytes
-        if EXPERTS:  # a caller may have chosen just now: then it is any number, brought in vain
-            expert = tl.load(expert_ptr + tl.program_id(0) % s, cache_modifier=".cg").to(tl.int64)
-            place += tl.minimum(tl.maximum(expert, 0), stack - 1) * n * row_bytes
-        nbytes = tl.minimum(EARLY * SPLIT * 128, row_bytes)
-        fetch(place, nbytes, thread < PLACES * 16)
-    wait_for_inputs(True)
 
 
 @triton.jit

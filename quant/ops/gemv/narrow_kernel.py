@@ -16,6 +16,8 @@ from quant.ops.overlap_kernel import overlap, wait_for_inputs
 MOST_OUTPUTS = 512
 """Of more than these, programs that own several keep the GPU busy."""
 
+WARPS = 8
+
 LONGEST = 16_384
 """Weights of an output that a program can hold in registers."""
 
@@ -46,6 +48,6 @@ def launch(x: Tensor, w: Tensor, y: Tensor) -> None:
     gemv_narrow_kernel[(x.shape[0], n)](
         x, w, y, n, k, x.stride(0),
         BLOCK_K=triton.next_power_of_2(k),
-        num_warps=8 if k > 1024 else 4,
+        num_warps=WARPS,
         **overlap(x.device),
     )  # fmt: skip

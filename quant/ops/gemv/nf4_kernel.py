@@ -22,7 +22,8 @@ import triton.language as tl
 from torch import Tensor
 
 from quant.ops import nf4
-from quant.ops.gemv.kernel_parts import codes, depend, over_warps, places, store
+from quant.ops.gemv.kernel_parts import codes, over_warps, places, store
+from quant.ops.overlap_kernel import wait_for_inputs
 
 TABLE = tl.constexpr("{ .shared .align 128 .b8 nf4_pairs[32768]; mov.u32 $0, nf4_pairs; } // $1")
 """256 pairs for each of 32 lanes; its address in shared memory."""
@@ -78,9 +79,9 @@ OPERANDS = tl.constexpr("=f,=f,=f,=f" + 12 * ",l" + ",r")
 
 @triton.jit
 def gemv_nf4_bf16_kernel(
-    x_ptr, codes_ptr, scale_ptr, pairs_ptr, expert_ptr, y_ptr, stack_size, s, n, k, x_stride,
+    x_ptr, codes_ptr, scale_ptr, pairs_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
     EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr, WARPS: tl.constexpr,
-    SPLIT: tl.constexpr, EARLY: tl.constexpr, OVERLAP: tl.constexpr,
+    SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -96,11 +97,7 @@ def gemv_nf4_bf16_kernel(
     table = _table(pairs_ptr, thread, WARPS) + lane * 4
     outputs = n // 2 if GATE else n
     groups = k // GROUP
-    if OVERLAP:
-        depend(
-            codes_ptr, expert_ptr, stack_size, k // 2, n, outputs, s,
-            WARPS, SPLIT, OUTPUTS, EXPERTS, GATE, EARLY,
-        )  # fmt: skip
+    wait_for_inputs(OVERLAP)
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)
     for tile in range(tl.program_id(0), s * tiles, tl.num_programs(0)):
         row_of_x, block = (tile % s).to(tl.int64), tile // s

@@ -14,7 +14,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from quant.ops.gemv.kernel_parts import codes, depend, over_warps, places, store, values
+from quant.ops.gemv.kernel_parts import codes, over_warps, places, store, values
+from quant.ops.overlap_kernel import wait_for_inputs
 
 HEAD = (
     "{ .reg .b32 p, q, e, o, a<4>, b<4>, u<4>, w<4>, x<8>; .reg .f32 c<4>;\n"
@@ -86,9 +87,9 @@ FP8_UNIT = tl.constexpr(2.0**60)
 
 @triton.jit
 def gemv_row_kernel(
-    x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, stack_size, s, n, k, x_stride,
+    x_ptr, codes_ptr, scale_ptr, expert_ptr, y_ptr, s, n, k, x_stride,
     SCALED: tl.constexpr, EXPERTS: tl.constexpr, GATE: tl.constexpr, EVEN: tl.constexpr,
-    WARPS: tl.constexpr, SPLIT: tl.constexpr, EARLY: tl.constexpr, OVERLAP: tl.constexpr,
+    WARPS: tl.constexpr, SPLIT: tl.constexpr, OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """A program: tiles of outputs, one after the other; SPLIT warps share those of a tile along k.
 
@@ -103,11 +104,7 @@ def gemv_row_kernel(
     g, t = lane // 4, lane % 4
     outputs = n // 2 if GATE else n
     pieces = k // PIECE
-    if OVERLAP:
-        depend(
-            codes_ptr, expert_ptr, stack_size, pieces * 64, n, outputs, s,
-            WARPS, SPLIT, OUTPUTS, EXPERTS, GATE, EARLY,
-        )  # fmt: skip
+    wait_for_inputs(OVERLAP)
     tiles = tl.cdiv(outputs, OUTPUTS * PLACES)
     for tile in range(tl.program_id(0), s * tiles, tl.num_programs(0)):
         row_of_x, block = (tile % s).to(tl.int64), tile // s

@@ -13,18 +13,22 @@ from quant.ops.gemv.nf4_kernel import gemv_nf4_bf16_kernel, pairs
 from quant.ops.gemv.row_kernel import gemv_row_kernel
 from quant.ops.overlap_kernel import overlap
 
-SETTINGS = {512: (4, 2), 257: (4, 4), 0: (8, 8)}
-"""Warps a program, and those of them that share a tile along k, by the least number of tiles of one
-row; as measured on an H100 with the shapes of a Jamba Mini."""
+Settings = dict[int, tuple[int, int]]
+
+SETTINGS: Settings = {
+    3000: (4, 2), 1500: (4, 4), 900: (2, 2), 600: (4, 4), 500: (8, 4), 257: (4, 4), 0: (8, 8),
+}  # fmt: skip
+"""Warps a program, and those of them that share a tile along k, by the least number of tiles; as
+measured on an H100 with the shapes of a Jamba Mini and of the 3B."""
+
+SETTINGS_OF: dict[torch.dtype, Settings] = {
+    torch.float8_e4m3fn: SETTINGS | {3000: (4, 4)},
+    torch.uint8: SETTINGS | {3000: (4, 1), 1500: (4, 1), 900: (4, 2)},
+}
+"""Where the codes want others: NF4's programs each fill a table first."""
 
 RESIDENT = 64
 """Programs for a multiprocessor at the most; beyond, each takes tile after tile."""
-
-RESIDENT_NF4 = 64
-"""The same for NF4, whose programs each fill a table of 32 KiB first."""
-
-EARLY = 2
-"""Steps of a program's first tile that are brought to the L2 cache before its inputs are there."""
 
 GROUP = 64
 
@@ -49,26 +53,25 @@ def launch(
     (s, k), n = x.shape, codes.shape[-2]
     packed = 2 * codes.shape[-1] == k
     across = triton.cdiv(y.shape[1], 8 if gate else 16)
-    warps, split = next(each for least, each in SETTINGS.items() if across >= least)
-    tiles, stack = s * across, codes.shape[0]  # of experts, where there are some
+    tiles = s * across
+    settings = SETTINGS_OF.get(codes.dtype, SETTINGS)
+    warps, split = next(each for least, each in settings.items() if tiles >= least)
     step = split * (4 * GROUP if packed else 128 // codes.element_size())
-    most = RESIDENT_NF4 if packed else RESIDENT
-    programs = min(triton.cdiv(tiles * split, warps), most * _multiprocessors(x.device))
+    programs = min(triton.cdiv(tiles * split, warps), RESIDENT * _multiprocessors(x.device))
     common: dict[str, int] = {
         "EXPERTS": experts is not None,
         "GATE": gate,
         "EVEN": k % step == 0,
-        "EARLY": EARLY,
     }
     common |= {"WARPS": warps, "SPLIT": split, "num_warps": warps, **overlap(x.device)}
     if packed:
         table = pairs(x.device)
         gemv_nf4_bf16_kernel[(programs,)](
-            x, codes, scale, table, experts, y, stack, s, n, k, x.stride(0), **common
+            x, codes, scale, table, experts, y, s, n, k, x.stride(0), **common
         )
     else:
         gemv_row_kernel[(programs,)](
-            x, codes, scale, experts, y, stack, s, n, k, x.stride(0),
+            x, codes, scale, experts, y, s, n, k, x.stride(0),
             SCALED=scale is not None,
             **common,
         )  # fmt: skip

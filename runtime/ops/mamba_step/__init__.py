@@ -20,9 +20,8 @@ def mamba_step(
     D: Tensor,
     dt_bias: Tensor,
     state: Tensor,
-    ahead: Tensor | None = None,
 ) -> Tensor:
     """Picks the implementation by device; arguments and result as in `reference`."""
     way = implementation(__name__, u.device)
-    y: Tensor = way.mamba_step(u, z, projected, norms, eps, dt_proj, A, D, dt_bias, state, ahead)
+    y: Tensor = way.mamba_step(u, z, projected, norms, eps, dt_proj, A, D, dt_bias, state)
     return y

@@ -11,16 +11,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from quant.ops.overlap_kernel import PIECE, bring, overlap, wait_for_inputs
+from quant.ops.overlap_kernel import overlap, wait_for_inputs
 from runtime.ops.selective_scan.kernel import FAST, exp2, silu, softplus
 
 BLOCK_E = 16
 """Channels a program: 512 programs of a Jamba Mini's 8,192, and whole sectors of the state."""
 
-WARPS = 4
-
-AHEAD_BYTES = 40 << 20
-"""Of the next weight: the L2 cache of an H100 has 50 MB."""
+WARPS = 1
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -36,15 +33,15 @@ def _normed(x, weight, width, eps, ROUNDED: tl.constexpr):
 @triton.jit
 def mamba_step_kernel(
     u_ptr, z_ptr, projected_ptr, dt_norm_ptr, b_norm_ptr, c_norm_ptr, dt_proj_ptr,
-    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, ahead_ptr, ahead_pieces, e, n, r, eps,
+    a_ptr, d_ptr, bias_ptr, state_ptr, y_ptr, e, n, r, eps,
     FAST: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
-    WARPS: tl.constexpr, OVERLAP: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_E channels with all their states.
 
     All loads come first: behind the sums each would be waited for on its own.  Only `projected`
     is of the kernel before this one, since it is made of u; so all else is asked for before it
-    ends, and then the weight of the product behind.
+    ends.
     """
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     rank, column = tl.arange(0, BLOCK_R), tl.arange(0, BLOCK_N)
@@ -62,8 +59,6 @@ def mamba_step_kernel(
     gate = tl.load(z_ptr + channel, mask=e_mask, other=0.0, cache_modifier=".cg").to(tl.float32)
     bias = tl.load(bias_ptr + channel, mask=e_mask, other=0.0)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
-    if OVERLAP and ahead_ptr is not None:
-        bring(ahead_ptr, ahead_pieces, 32 * WARPS)
     wait_for_inputs(OVERLAP)
     low = tl.load(projected_ptr + rank, mask=r_mask, other=0.0).to(tl.float32)
     b = tl.load(projected_ptr + r + column, mask=n_mask, other=0.0).to(tl.float32)
@@ -91,20 +86,17 @@ def mamba_step(
     D: Tensor,
     dt_bias: Tensor,
     state: Tensor,
-    ahead: Tensor | None = None,
 ) -> Tensor:
     """As in `reference`; u and z may be parts of a wider row."""
     e, r = dt_proj.shape
     n = A.shape[0]
     y = torch.empty(1, e, dtype=u.dtype, device=u.device)
-    pieces = 0 if ahead is None else min(ahead.nbytes, AHEAD_BYTES) // PIECE.value
     mamba_step_kernel[(triton.cdiv(e, BLOCK_E),)](
-        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, ahead, pieces, e, n, r, eps,
+        u, z, projected, *norms, dt_proj, A, D, dt_bias, state, y, e, n, r, eps,
         FAST=FAST,
         BLOCK_R=triton.next_power_of_2(r),
         BLOCK_N=triton.next_power_of_2(n),
         BLOCK_E=BLOCK_E,
-        WARPS=WARPS,
         num_warps=WARPS,
         **overlap(u.device),
     )  # fmt: skip

@@ -20,13 +20,11 @@ def mamba_step(
     D: Tensor,
     dt_bias: Tensor,
     state: Tensor,
-    ahead: Tensor | None = None,
 ) -> Tensor:
     """Normalizes dt, B and C, projects dt up and moves the state on by one token, in place.
 
     u, z [1, e]; projected [1, r + 2n]: dt, B and C side by side; norms: the weights [r], [n], [n]
     of their norms; dt_proj [e, r]; A, state [n, e], D, dt_bias [e], all fp32 -> y [1, e].
-    ahead: memory that the product after this reads, which a GPU may fetch meanwhile.
     """
     n, r = A.shape[0], dt_proj.shape[1]
     parts = projected.split([r, n, n], -1)

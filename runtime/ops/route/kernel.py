@@ -13,7 +13,8 @@ from runtime.ops.route import reference
 MOST_BYTES = 1 << 17
 """Of a router, in the registers of one program: half of a multiprocessor's."""
 
-WARPS = 32
+WARPS = 8
+"""Each has some columns of all experts, so that a choice among them stays in a lane."""
 
 
 @triton.jit
