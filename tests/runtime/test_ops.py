@@ -222,3 +222,13 @@ def test_swiglu_by_blocks_of_rows_is_swiglu(dtype):
     wanted = (functional.silu(gate) * up) @ down.to(dtype).double().T
     got = swiglu(x, gate_up.to(dtype), down.to(dtype))
     assert_close(got, wanted, torch.bfloat16 if dtype == torch.float16 else dtype)
+
+
+@pytest.mark.parametrize("source", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("target", [torch.float16, torch.bfloat16, torch.float32])
+def test_weights_are_converted_to_the_bits_of_pytorchs_own_conversion(source, target, monkeypatch):
+    monkeypatch.setattr(linear_op, "CONVERTED_AT_ONCE", 1000)
+    g = torch.Generator().manual_seed(8)
+    weight = torch.randn(60, 50, generator=g).mul_(100).exp_().clamp_(1e-7, 6e4).to(source)
+    for each in (weight, weight.T, weight[:, :3]):
+        assert torch.equal(linear_op.converted(each, target), each.to(target))
