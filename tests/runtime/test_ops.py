@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from quant.schemes import SCHEMES
 from runtime.ops import linear as linear_op
+from runtime.ops.attention import attention, narrow
 from runtime.ops.attention import cpu as attention_cpu
 from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
@@ -110,12 +111,8 @@ def test_conv_is_torch_conv_and_carries_its_tail(w, sizes):
     assert torch.equal(tail, functional.pad(x, (0, 0, w - 1, 0))[l:])
 
 
-@pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
-@pytest.mark.parametrize("limit", [1 << 24, 300, None])
-def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
-    if limit is not None:
-        monkeypatch.setattr(attention_reference, "MASK_ELEMENTS", limit)
-    attention = (attention_cpu if limit is None else attention_reference).attention
+def attended(l: int, t: int):
+    """Queries, keys, values and what the definition makes of them."""
     g = torch.Generator().manual_seed(2)
     h, k, p = 6, 2, 8
     q, keys, values = (torch.randn(*s, generator=g) for s in ((l, h, p), (k, t, p), (k, t, p)))
@@ -126,7 +123,41 @@ def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
             group = head // (h // k)
             scores = keys[group, :seen] @ q[i, head] / p**0.5
             wanted[i, head] = torch.softmax(scores, 0) @ values[group, :seen]
-    assert_close(attention(q, keys, values), wanted.reshape(l, h * p))
+    return q, keys, values, wanted.reshape(l, h * p)
+
+
+@pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
+@pytest.mark.parametrize("limit", [1 << 24, 300, None])
+def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
+    if limit is not None:
+        monkeypatch.setattr(attention_reference, "MASK_ELEMENTS", limit)
+    attention = (attention_cpu if limit is None else attention_reference).attention
+    q, keys, values, wanted = attended(l, t)
+    assert_close(attention(q, keys, values), wanted)
+
+
+@pytest.mark.parametrize(("l", "t"), [(1, 1), (5, 5), (63, 63), (40, 130), (150, 150), (16, 500)])
+@pytest.mark.parametrize("scores", [1 << 21, 6000])
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16, torch.float32])
+def test_attention_by_narrow_products_is_attention(monkeypatch, l, t, scores, products):
+    monkeypatch.setattr(narrow, "SCORES", max(scores, 3 * t))
+    q, keys, values, wanted = attended(l, t)
+    assert_close(narrow.attention(q, keys, values, products), wanted, products)
+
+
+def test_narrow_products_are_for_many_queries_and_a_bounded_number_of_keys(monkeypatch):
+    asked = []
+    monkeypatch.setattr(narrow, "attention", lambda q, k, v, dtype: asked.append(dtype))
+    few, many = (torch.zeros(l, 6, 8) for l in (narrow.LEAST_QUERIES - 1, narrow.LEAST_QUERIES))
+    for q, t in ((few, 100), (many, narrow.SCORES // (3 * narrow.LEAST_QUERIES) + 1)):
+        keys = torch.zeros(2, t, 8)
+        assert attention(q, keys, keys, torch.bfloat16) is not None
+    keys = torch.zeros(2, 100, 8)
+    assert attention(many, keys, keys) is not None
+    assert attention(many, keys, keys, torch.float32) is not None
+    assert asked == []
+    attention(many, keys, keys, torch.bfloat16)
+    assert asked == [torch.bfloat16]
 
 
 def test_router_weights_are_softmax_over_all_experts_not_made_to_sum_to_one():

@@ -28,9 +28,16 @@ CONVERTED_AT_ONCE = 1 << 20
 """Elements of the largest fp32 block between fp16 and bf16: 4 MiB, which the L3 cache holds."""
 
 
+def products_in(weight: Weight, x: Tensor) -> torch.dtype:
+    """What products of many rows of x with a weight are computed in."""
+    if isinstance(weight, QuantWeight) or weight.dtype == x.dtype:
+        return x.dtype
+    return wide_dtype()
+
+
 def widened(weight: Tensor, x: Tensor) -> Tensor:
     """A 16-bit weight as products with many rows of x take it, for more than one of them."""
-    return weight if weight.dtype == x.dtype else converted(weight, wide_dtype())
+    return converted(weight, products_in(weight, x))
 
 
 def converted(weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -68,7 +75,7 @@ def linear(
     assert isinstance(x, Tensor)
     if weight.dtype == x.dtype:
         return functional.linear(x, weight, bias)
-    many = x.dtype if exact else wide_dtype()
+    many = x.dtype if exact else products_in(weight, x)
     dtype = weight.dtype if x.shape[0] <= FEW_ROWS else many
     y = functional.linear(x.to(dtype), converted(weight, dtype)).to(x.dtype)
     return y if bias is None else y.add_(bias)
