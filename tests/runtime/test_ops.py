@@ -12,8 +12,8 @@ from runtime.ops.attention import attention, narrow
 from runtime.ops.attention import cpu as attention_cpu
 from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
-from runtime.ops.linear import FEW_ROWS, linear
-from runtime.ops.moe import BLOCK_ROWS, moe, route, swiglu
+from runtime.ops.linear import FEW_ROWS, linear, wide_dtype
+from runtime.ops.moe import BLOCK_ROWS, moe, onednn, route, swiglu
 from runtime.ops.moe.device import by_groups, by_rows, grouped
 from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import cpu, reference
@@ -263,3 +263,28 @@ def test_weights_are_converted_to_the_bits_of_pytorchs_own_conversion(source, ta
     weight = torch.randn(60, 50, generator=g).mul_(100).exp_().clamp_(1e-7, 6e4).to(source)
     for each in (weight, weight.T, weight[:, :3]):
         assert torch.equal(linear_op.converted(each, target), each.to(target))
+
+
+@pytest.mark.skipif(wide_dtype() != torch.bfloat16, reason="this CPU has no 16-bit units")
+@pytest.mark.parametrize("l", [FEW_ROWS + 1, onednn.BLOCK_ROWS + 3])
+def test_the_gate_inside_of_products_is_nearer_than_the_gate_between_them(l, monkeypatch):
+    g = torch.Generator().manual_seed(9)
+    x, gate_up, down = (torch.randn(*s, generator=g) for s in ((l, 64), (96, 64), (64, 48)))
+    gate_up, down = gate_up.half(), down.half()
+    gate, up = (x.double() @ gate_up.double().T).chunk(2, -1)
+    wanted = (functional.silu(gate) * up) @ down.double().T
+    assert onednn.takes(x, gate_up, down)
+    inside = swiglu(x, gate_up, down)
+    monkeypatch.setattr(onednn, "_product", lambda: None)
+    between = swiglu(x, gate_up, down)
+    assert inside.dtype == between.dtype == torch.float32
+    errors = [(got - wanted).square().mean() for got in (inside, between)]
+    assert 0 < errors[0] < errors[1]
+
+
+def test_the_gate_inside_of_products_is_for_many_rows_of_wider_activations():
+    x, gate_up, down = torch.zeros(8, 64), torch.zeros(96, 64), torch.zeros(64, 48)
+    assert not onednn.takes(x, gate_up, down)
+    assert not onednn.takes(x.bfloat16(), gate_up.bfloat16(), down.bfloat16())
+    assert not onednn.takes(x[:FEW_ROWS], gate_up.half(), down.half())
+    assert not onednn.takes(x, SCHEMES["int8"].quantize(gate_up), down.half())
