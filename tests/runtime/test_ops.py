@@ -145,6 +145,12 @@ def test_attention_by_narrow_products_is_attention(monkeypatch, l, t, scores, pr
     assert_close(narrow.attention(q, keys, values, products), wanted, products)
 
 
+def test_narrow_products_have_few_shapes_that_are_not_much_larger():
+    widths = [narrow._width(seen) for seen in range(1, 8193)]
+    assert len(set(widths)) == 20
+    assert all(0 <= width - seen < max(128, seen / 4) for seen, width in enumerate(widths, 1))
+
+
 def test_narrow_products_are_for_many_queries_and_a_bounded_number_of_keys(monkeypatch):
     asked = []
     monkeypatch.setattr(narrow, "attention", lambda q, k, v, dtype: asked.append(dtype))

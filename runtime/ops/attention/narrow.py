@@ -27,9 +27,19 @@ def takes(q: Tensor, k: Tensor) -> bool:
     return q.shape[0] >= LEAST_QUERIES and _block(q, k) >= LEAST_QUERIES
 
 
+def _width(seen: int) -> int:
+    """Keys that a block is multiplied with: up to a quarter more than it sees, seldom a new number.
+
+    oneDNN compiles kernels of some hundred kilobytes for every number.
+    """
+    step = max(BLOCK_QUERIES, 1 << max(0, (seen - 1).bit_length() - 3))
+    return -(-seen // step) * step
+
+
 def _block(q: Tensor, k: Tensor) -> int:
     heads, t, _ = k.shape
-    return min(BLOCK_QUERIES, q.shape[0], SCORES * heads // (q.shape[1] * t))
+    most = SCORES * heads // (q.shape[1] * t)
+    return min(BLOCK_QUERIES, q.shape[0], 1 << most.bit_length() - 1) if most else 0
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
@@ -38,19 +48,22 @@ def attention(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
     shared, block = h // heads, _block(q, k)
     # Of a block's own keys, those after a query.
     mask = torch.full((block, block), -torch.inf, dtype=dtype).triu_(1)[:, None]
-    room = torch.empty(shared * block * t, dtype=dtype)
+    keys, values = torch.zeros(2, _width(t), p, dtype=dtype)
+    room = torch.empty(shared * block * len(keys), dtype=dtype)
     out = torch.empty(l, h, p, dtype=q.dtype)
     for head in range(heads):
-        keys, values = k[head].to(dtype).t(), v[head].to(dtype)  # [p, t], [t, p]
+        keys[:t], values[:t] = k[head], v[head]
         own = slice(head * shared, (head + 1) * shared)
         for start in range(0, l, block):
             rows = q[start : start + block, own]
             m = rows.shape[0]
             seen = t - l + start + m
-            scores = room[: m * shared * seen].view(m * shared, seen)
+            width = _width(seen)
+            scores = room[: m * shared * width].view(m * shared, width)
             scaled = (rows * p**-0.5).to(dtype).view(m * shared, p)
-            torch.mm(scaled, keys[:, :seen], out=scores)
-            scores.view(m, shared, seen)[..., seen - m :].add_(mask[:m, ..., :m])
+            torch.mm(scaled, keys[:width].t(), out=scores)
+            scores.view(m, shared, width)[..., seen - m : seen].add_(mask[:m, ..., :m])
+            scores[:, seen:].fill_(-torch.inf)
             torch.softmax(scores, -1, out=scores)
-            out[start : start + m, own] = torch.mm(scores, values[:seen]).view(m, shared, p)
+            out[start : start + m, own] = torch.mm(scores, values[:width]).view(m, shared, p)
     return out.view(l, h * p)

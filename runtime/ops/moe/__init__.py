@@ -29,9 +29,12 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
 
 
 def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
-    """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
+    """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f].
+
+    `few` as in `linear`, given where the rows are what a router picked.
+    """
     l = x.shape[0]
-    if onednn.takes(x, gate_up, down):
+    if few is None and onednn.takes(x, gate_up, down):
         assert isinstance(x, Tensor)
         assert isinstance(gate_up, Tensor)
         assert isinstance(down, Tensor)

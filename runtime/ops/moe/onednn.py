@@ -1,7 +1,8 @@
 """A feed-forward on a CPU with 16-bit units: oneDNN's products apply the gate where they add up.
 
 Gates and ups are not rounded before they are multiplied, nor written to memory in between; so it
-is both nearer to fp32 and faster than products, casts and gate one by one.
+is both nearer to fp32 and faster than products, casts and gate one by one.  Kernels are compiled
+for every number of rows, so it is not for what a router picks, which is always another number.
 """
 
 from __future__ import annotations
