@@ -24,7 +24,7 @@ from runtime.cache import AttentionState, HybridCache, MambaState
 from runtime.config import JambaConfig
 from runtime.ops.attention import attention
 from runtime.ops.causal_conv import causal_conv
-from runtime.ops.linear import Weight, linear
+from runtime.ops.linear import Weight, linear, products_in
 from runtime.ops.moe import moe, swiglu
 from runtime.ops.norm import add_rms_norm, add_rms_norm_rows, rms_norm, rms_norm_rows
 from runtime.ops.selective_scan import selective_scan
@@ -117,7 +117,9 @@ class MambaMixer(nn.Module):
         dt = self.dt_proj(self.dt_layernorm(dt))  # [l, e]
         B, C = self.b_layernorm(B), self.c_layernorm(C)  # [l, n] each
         y = selective_scan(u, dt, self.A, B, C, self.D, z, self.dt_bias, state.ssm)
-        out: Tensor | None = self.out_proj(_last(y, rows)) if rows else None
+        if not rows:
+            return None
+        out: Tensor = self.out_proj(_last(y, rows))
         return out
 
 
@@ -143,7 +145,10 @@ class AttentionMixer(nn.Module):
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
         q, k, v = heads.split(self.heads, 1)  # [l, h, p], [l, k, p], [l, k, p]
         k, v = state.append(k, v)
-        out: Tensor | None = self.o_proj(attention(_last(q, rows), k, v)) if rows else None
+        if not rows:
+            return None
+        q, weight = _last(q, rows), self.qkv_proj.weight
+        out: Tensor = self.o_proj(attention(q, k, v, products_in(weight, q)))
         return out
 
 

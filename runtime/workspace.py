@@ -19,6 +19,9 @@ from runtime.quantization import Quantization
 CPU_LIBRARIES_BYTES = 40_000_000
 """What PyTorch's CPU libraries and their threads take on first use, as measured."""
 
+CPU_KERNELS_BYTES = 24_000_000
+"""What oneDNN compiles for the shapes of feed-forwards and attention in 16 bits, as measured."""
+
 GPU_LIBRARIES_BYTES = 2 * 32 * 2**20
 """The workspaces of cuBLAS and of cuBLASLt, as PyTorch allocates them for a Hopper GPU."""
 
@@ -40,6 +43,8 @@ def workspace_bytes(
         each = max(gpu.mamba(), gpu.attention(), gpu.feed_forward())
     scratch = _scratch(config, precision, quantization, cpu=cpu)
     libraries = CPU_LIBRARIES_BYTES if cpu else GPU_LIBRARIES_BYTES
+    if cpu and quantization is None and precision.weights != precision.activations:
+        libraries += CPU_KERNELS_BYTES
     return chunk_tokens * each + scratch + libraries
 
 

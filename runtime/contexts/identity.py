@@ -27,7 +27,7 @@ from runtime.devices import Precision
 from runtime.engine import Engine
 from runtime.errors import CheckpointError, JambaError
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised with every change of the arithmetic: what was saved before is then not used again."""
 
 SAMPLE_BYTES = 4_096

@@ -8,11 +8,12 @@ from torch.nn import functional
 
 from quant.schemes import SCHEMES
 from runtime.ops import linear as linear_op
+from runtime.ops.attention import attention, narrow
 from runtime.ops.attention import cpu as attention_cpu
 from runtime.ops.attention import reference as attention_reference
 from runtime.ops.causal_conv import causal_conv
-from runtime.ops.linear import FEW_ROWS, linear
-from runtime.ops.moe import BLOCK_ROWS, moe, route, swiglu
+from runtime.ops.linear import FEW_ROWS, linear, wide_dtype
+from runtime.ops.moe import BLOCK_ROWS, moe, onednn, route, swiglu
 from runtime.ops.moe.device import by_groups, by_rows, grouped
 from runtime.ops.norm import rms_norm
 from runtime.ops.selective_scan import cpu, reference
@@ -110,12 +111,8 @@ def test_conv_is_torch_conv_and_carries_its_tail(w, sizes):
     assert torch.equal(tail, functional.pad(x, (0, 0, w - 1, 0))[l:])
 
 
-@pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
-@pytest.mark.parametrize("limit", [1 << 24, 300, None])
-def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
-    if limit is not None:
-        monkeypatch.setattr(attention_reference, "MASK_ELEMENTS", limit)
-    attention = (attention_cpu if limit is None else attention_reference).attention
+def attended(l: int, t: int):
+    """Queries, keys, values and what the definition makes of them."""
     g = torch.Generator().manual_seed(2)
     h, k, p = 6, 2, 8
     q, keys, values = (torch.randn(*s, generator=g) for s in ((l, h, p), (k, t, p), (k, t, p)))
@@ -126,7 +123,47 @@ def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
             group = head // (h // k)
             scores = keys[group, :seen] @ q[i, head] / p**0.5
             wanted[i, head] = torch.softmax(scores, 0) @ values[group, :seen]
-    assert_close(attention(q, keys, values), wanted.reshape(l, h * p))
+    return q, keys, values, wanted.reshape(l, h * p)
+
+
+@pytest.mark.parametrize(("l", "t"), [(1, 1), (1, 77), (5, 5), (63, 63), (40, 130), (2, 500)])
+@pytest.mark.parametrize("limit", [1 << 24, 300, None])
+def test_attention_sees_all_before_and_nothing_after(monkeypatch, l, t, limit):
+    if limit is not None:
+        monkeypatch.setattr(attention_reference, "MASK_ELEMENTS", limit)
+    attention = (attention_cpu if limit is None else attention_reference).attention
+    q, keys, values, wanted = attended(l, t)
+    assert_close(attention(q, keys, values), wanted)
+
+
+@pytest.mark.parametrize(("l", "t"), [(1, 1), (5, 5), (63, 63), (40, 130), (150, 150), (16, 500)])
+@pytest.mark.parametrize("scores", [1 << 21, 6000])
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16, torch.float32])
+def test_attention_by_narrow_products_is_attention(monkeypatch, l, t, scores, products):
+    monkeypatch.setattr(narrow, "SCORES", max(scores, 3 * t))
+    q, keys, values, wanted = attended(l, t)
+    assert_close(narrow.attention(q, keys, values, products), wanted, products)
+
+
+def test_narrow_products_have_few_shapes_that_are_not_much_larger():
+    widths = [narrow._width(seen) for seen in range(1, 8193)]
+    assert len(set(widths)) == 20
+    assert all(0 <= width - seen < max(128, seen / 4) for seen, width in enumerate(widths, 1))
+
+
+def test_narrow_products_are_for_many_queries_and_a_bounded_number_of_keys(monkeypatch):
+    asked = []
+    monkeypatch.setattr(narrow, "attention", lambda q, k, v, dtype: asked.append(dtype))
+    few, many = (torch.zeros(l, 6, 8) for l in (narrow.LEAST_QUERIES - 1, narrow.LEAST_QUERIES))
+    for q, t in ((few, 100), (many, narrow.SCORES // (3 * narrow.LEAST_QUERIES) + 1)):
+        keys = torch.zeros(2, t, 8)
+        assert attention(q, keys, keys, torch.bfloat16) is not None
+    keys = torch.zeros(2, 100, 8)
+    assert attention(many, keys, keys) is not None
+    assert attention(many, keys, keys, torch.float32) is not None
+    assert asked == []
+    attention(many, keys, keys, torch.bfloat16)
+    assert asked == [torch.bfloat16]
 
 
 def test_router_weights_are_softmax_over_all_experts_not_made_to_sum_to_one():
@@ -222,3 +259,38 @@ def test_swiglu_by_blocks_of_rows_is_swiglu(dtype):
     wanted = (functional.silu(gate) * up) @ down.to(dtype).double().T
     got = swiglu(x, gate_up.to(dtype), down.to(dtype))
     assert_close(got, wanted, torch.bfloat16 if dtype == torch.float16 else dtype)
+
+
+@pytest.mark.parametrize("source", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("target", [torch.float16, torch.bfloat16, torch.float32])
+def test_weights_are_converted_to_the_bits_of_pytorchs_own_conversion(source, target, monkeypatch):
+    monkeypatch.setattr(linear_op, "CONVERTED_AT_ONCE", 1000)
+    g = torch.Generator().manual_seed(8)
+    weight = torch.randn(60, 50, generator=g).mul_(100).exp_().clamp_(1e-7, 6e4).to(source)
+    for each in (weight, weight.T, weight[:, :3]):
+        assert torch.equal(linear_op.converted(each, target), each.to(target))
+
+
+@pytest.mark.skipif(wide_dtype() != torch.bfloat16, reason="this CPU has no 16-bit units")
+@pytest.mark.parametrize("l", [FEW_ROWS + 1, onednn.BLOCK_ROWS + 3])
+def test_the_gate_inside_of_products_is_nearer_than_the_gate_between_them(l, monkeypatch):
+    g = torch.Generator().manual_seed(9)
+    x, gate_up, down = (torch.randn(*s, generator=g) for s in ((l, 64), (96, 64), (64, 48)))
+    gate_up, down = gate_up.half(), down.half()
+    gate, up = (x.double() @ gate_up.double().T).chunk(2, -1)
+    wanted = (functional.silu(gate) * up) @ down.double().T
+    assert onednn.takes(x, gate_up, down)
+    inside = swiglu(x, gate_up, down)
+    monkeypatch.setattr(onednn, "_product", lambda: None)
+    between = swiglu(x, gate_up, down)
+    assert inside.dtype == between.dtype == torch.float32
+    errors = [(got - wanted).square().mean() for got in (inside, between)]
+    assert 0 < errors[0] < errors[1]
+
+
+def test_the_gate_inside_of_products_is_for_many_rows_of_wider_activations():
+    x, gate_up, down = torch.zeros(8, 64), torch.zeros(96, 64), torch.zeros(64, 48)
+    assert not onednn.takes(x, gate_up, down)
+    assert not onednn.takes(x.bfloat16(), gate_up.bfloat16(), down.bfloat16())
+    assert not onednn.takes(x[:FEW_ROWS], gate_up.half(), down.half())
+    assert not onednn.takes(x, SCHEMES["int8"].quantize(gate_up), down.half())

@@ -10,6 +10,7 @@ from quant.ops import gemv
 from quant.ops.dispatch import KERNEL, choice
 from quant.tensor import QuantWeight, Rows
 from runtime.ops.linear import Weight, linear, widened
+from runtime.ops.moe import onednn
 from runtime.ops.moe.device import by_groups, by_rows
 from runtime.ops.route import likeliest_experts
 from runtime.ops.silu_gate import silu_gate, silu_gate_rows
@@ -28,8 +29,16 @@ def route(x: Tensor, router: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
 
 
 def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -> Tensor:
-    """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f]."""
+    """down(silu(gate(x)) * up(x)); x [l, d], gate_up [2f, d] (gate first), down [d, f].
+
+    `few` as in `linear`, given where the rows are what a router picked.
+    """
     l = x.shape[0]
+    if few is None and onednn.takes(x, gate_up, down):
+        assert isinstance(x, Tensor)
+        assert isinstance(gate_up, Tensor)
+        assert isinstance(down, Tensor)
+        return onednn.swiglu(x, widened(gate_up, x), widened(down, x))
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
         return _swiglu(x, gate_up, down, few)
     if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):

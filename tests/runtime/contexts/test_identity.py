@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from runtime import devices
 from runtime.config import JambaConfig
 from runtime.contexts import identify
-from runtime.contexts.identity import model_hash, numerics, tokenizer_hash
+from runtime.contexts.identity import NUMERICS_VERSION, model_hash, numerics, tokenizer_hash
 from runtime.devices import EXACT, Precision
 from runtime.engine import Engine
 from runtime.errors import CheckpointError, JambaError
@@ -90,7 +90,7 @@ def test_numerics_hold_every_field_of_the_precision():
     narrow = Precision(torch.float32, torch.bfloat16)
     assert numerics(CPU, EXACT) != numerics(CPU, narrow)
     parts = numerics(CPU, narrow).split("-")
-    assert parts[:2] == ["1", "cpu"]
+    assert parts[:2] == [str(NUMERICS_VERSION), "cpu"]
     assert parts[3:5] == ["float32", "bfloat16"]
     assert len(parts) == 3 + len(fields(narrow)) + 2
 

@@ -8,7 +8,7 @@ import torch
 from runtime.contexts import Mark
 from runtime.devices import Precision
 from runtime.engine import Engine
-from runtime.ops.attention import reference
+from runtime.ops.attention import cpu, reference
 from tests.helpers import GOLDEN, GOLDEN_NAMES, golden, golden_engine
 from tests.runtime.contexts.reading import read, same_bits, uninterrupted
 
@@ -49,7 +49,7 @@ def test_every_checkpoint_of_every_shape(name, chunk, store):
 
 @pytest.mark.parametrize("activations", [torch.bfloat16, torch.float32], ids=str)
 def test_caches_and_weights_of_narrow_numbers(activations, ids, store, monkeypatch):
-    monkeypatch.setattr("runtime.model.attention", reference.attention)  # the CPU's wants fp32
+    monkeypatch.setattr(cpu, "attention", reference.attention)  # the CPU's wants fp32
     precision = Precision(activations, torch.bfloat16)
     engine = Engine.load(GOLDEN / "default", device="cpu", precision=precision)
     check_every_checkpoint(engine, ids, store, 9)
