@@ -29,10 +29,12 @@ _PLAN_OPTIONS = (*_SECONDS, *_COUNTS, *_RATES, *_SHARES)
 def _train(args: argparse.Namespace) -> None:
     """Runs the stages that have seconds, each going on from the one before.
 
-    SIGTERM ends the running stage as if its time were up, and leaves the later ones out.
+    SIGTERM ends the running stage as if its time were up, and leaves the later ones out; after
+    SIGUSR1 they follow.
     """
     world = World()
     signal.signal(signal.SIGTERM, lambda *_: setattr(world, "ended", True))
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(world, "stage_ended", True))
     plan = Plan(seed=args.seed)
     given = {name: value for name in _PLAN_OPTIONS if (value := getattr(args, name)) is not None}
     if args.text_shares is not None:
@@ -61,6 +63,7 @@ def _train(args: argparse.Namespace) -> None:
         elif tasks is not None:
             learn = trainer.learn_tasks if stage == "tasks" else trainer.settle_rounded
             learn(text, tasks)
+        world.stage_ended = False
         trainer.save(args.out / f"{stage}.pt")
         if world.ended:
             break

@@ -19,6 +19,7 @@ class World:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self.ended = False  # asked to stop early: the running stage is the last
+        self.stage_ended = False  # asked to go on with the next stage
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda", self.rank) if cuda else torch.device("cpu")
         if cuda:
@@ -83,7 +84,8 @@ class Clock:
         elif counted > 0 and (counted % self.every == 0 or counted == 3):
             self._synchronize()
             elapsed = time.monotonic() - self.started_s
-            used = math.inf if self.world.ended else elapsed / self.budget_s
+            early = self.world.ended or self.world.stage_ended
+            used = math.inf if early else elapsed / self.budget_s
             self.share = self.world.agree(used)
             self.rate = self.share / counted
         elif counted > 0:

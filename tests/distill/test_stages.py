@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import lzma
 import re
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -106,15 +108,17 @@ def test_the_second_stage_mixes_tasks_in_rounds_late_and_keeps_a_checkpoint(
     assert [path.name for path in tmp_path.iterdir()] == ["running.pt"]
 
 
+@pytest.mark.parametrize("asked", ["ended", "stage_ended"])
 def test_a_stage_that_is_asked_to_end_ends(
-    trainer: Trainer, data: Path, caplog: pytest.LogCaptureFixture
+    trainer: Trainer, data: Path, caplog: pytest.LogCaptureFixture, asked: str
 ) -> None:
     plan = trainer.plan
     trainer.plan = replace(plan, tokens=64, max_steps=100)
-    trainer.world.ended = True
+    setattr(trainer.world, asked, True)
     with caplog.at_level("INFO"):
         trainer.distil(rows_of_text(data))
-    trainer.plan, trainer.world.ended = plan, False
+    trainer.plan = plan
+    setattr(trainer.world, asked, False)
     (steps,) = re.findall(r"distil done: (\d+) steps", caplog.text)
     assert int(steps) < 20
 
@@ -125,15 +129,18 @@ def test_a_last_stage_rounds_what_was_trained_unrounded(
     toy = partial(StudentConfig, ff=128, vocab=VOCAB)
     monkeypatch.setattr(command, "StudentConfig", toy)
     monkeypatch.setattr(command, "read_gguf", lambda path: SimpleNamespace(tensors=toy_teacher(3)))
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    handlers: dict[int, Callable[..., None]] = {}
+    monkeypatch.setattr(command.signal, "signal", handlers.__setitem__)
     for name in ("text.done", "tasks.done"):
         (data / name).touch()
-    seen: list[tuple[str, bool, tuple[tuple[str, float], ...]]] = []
+    seen: list[tuple[str, bool, bool]] = []
     learn = Trainer._learn
 
     def watched(trainer: Trainer, stage: str, *rest: object) -> None:
+        assert trainer.plan.text_shares == (("prose", 0.6), ("docs", 0.1), ("code", 0.3))
+        seen.append((stage, trainer.student.quantize, trainer.world.stage_ended))
         learn(trainer, stage, *rest)  # type: ignore[arg-type]
-        seen.append((stage, trainer.student.quantize, trainer.plan.text_shares))
+        handlers[signal.SIGUSR1]()
 
     monkeypatch.setattr(Trainer, "_learn", watched)
     given = f"train --teacher - --data {data} --out {tmp_path} --layers 3 --tokens 1024 --align-s 0"
@@ -141,8 +148,7 @@ def test_a_last_stage_rounds_what_was_trained_unrounded(
     stages = "--distil-s 60 --tasks-s 60 --rounded-s 60"
     monkeypatch.setattr(sys, "argv", ["prog", *f"{given} {more} {stages}".split()])
     command.main()
-    shares = (("prose", 0.6), ("docs", 0.1), ("code", 0.3))
-    assert seen == [("tasks", False, shares), ("rounded", True, shares)]
+    assert seen == [("tasks", False, False), ("rounded", True, False)]
     plain, rounded = (torch.load(tmp_path / f"{name}.pt") for name in ("tasks", "rounded"))
     assert any(not torch.equal(plain[name], rounded[name]) for name in plain)
     assert (tmp_path / "distil.pt").exists()
