@@ -68,8 +68,11 @@ class CudaTransfer:
 
 @cache
 def _slabs(device: torch.device) -> Slabs:
-    """The slabs of a device, for as long as the process lives: two for each thread that reads."""
-    return Slabs(_pinned(2 * READERS * PIECE_BYTES, device), _event)
+    """The slabs of a device, for as long as the process lives: for each thread that reads one.
+
+    And a few more for the copies, which are short beside the hashing of a piece.
+    """
+    return Slabs(_pinned((READERS + READERS // 4) * PIECE_BYTES, device), _event)
 
 
 def _pinned(nbytes: int, device: torch.device) -> Tensor:
