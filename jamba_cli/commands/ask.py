@@ -65,21 +65,11 @@ def ask(
 
     sources, question = tasks.split_question(words)
     with session.start(
-        json=json,
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        no_color=no_color,
-        no_save=no_save,
-        path=output_file,
-        model=model,
-        device=device,
-        scheme=scheme,
-        context=context,
-        chunk_tokens=chunk_tokens,
-        max_tokens=max_tokens,
-        over_budget=over_budget,
-    ) as run:
+        json=json, quiet=quiet, verbose=verbose, no_progress=no_progress, no_color=no_color,
+        no_save=no_save, path=output_file,
+        model=model, device=device, scheme=scheme, context=context, chunk_tokens=chunk_tokens,
+        max_tokens=max_tokens, over_budget=over_budget,
+    ) as run:  # fmt: skip
         params = tasks.sampling_params(
             run.settings.max_tokens or ANSWER_TOKENS,
             temperature, top_p, top_k, min_p, repetition_penalty, seed, stop,

@@ -45,18 +45,10 @@ def chat(
     from jamba_cli.windows import ANSWER_TOKENS
 
     with session.start(
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        no_color=no_color,
-        no_save=no_save,
-        model=model,
-        device=device,
-        scheme=scheme,
-        context=context,
-        chunk_tokens=chunk_tokens,
+        quiet=quiet, verbose=verbose, no_progress=no_progress, no_color=no_color, no_save=no_save,
+        model=model, device=device, scheme=scheme, context=context, chunk_tokens=chunk_tokens,
         max_tokens=max_tokens,
-    ) as run:
+    ) as run:  # fmt: skip
         params = tasks.sampling_params(
             run.settings.max_tokens or ANSWER_TOKENS,
             temperature, top_p, top_k, min_p, repetition_penalty, seed, None,

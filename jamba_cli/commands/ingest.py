@@ -61,18 +61,10 @@ def ingest(
     from jamba_cli.contexts import ingesting, opening
 
     with session.start(
-        json=json,
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        no_color=no_color,
-        model=model,
-        device=device,
-        scheme=scheme,
-        context=context,
-        chunk_tokens=chunk_tokens,
+        json=json, quiet=quiet, verbose=verbose, no_progress=no_progress, no_color=no_color,
+        model=model, device=device, scheme=scheme, context=context, chunk_tokens=chunk_tokens,
         over_budget=over_budget,
-    ) as run:
+    ) as run:  # fmt: skip
         how = reading.read_options(
             run.output, include=include, exclude=exclude, pages=pages, pdf_order=pdf_order,
             keep_headers=keep_headers, max_file_size=max_file_size, password_file=password_file,

@@ -90,21 +90,11 @@ def summarize(
 
     words = tasks.parse_length(length)
     with session.start(
-        json=json or style == Format.json,
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        no_color=no_color,
-        no_save=no_save,
-        path=output_file,
-        model=model,
-        device=device,
-        scheme=scheme,
-        context=context,
-        chunk_tokens=chunk_tokens,
-        max_tokens=max_tokens,
-        over_budget=over_budget,
-    ) as run:
+        json=json or style == Format.json, quiet=quiet, verbose=verbose,
+        no_progress=no_progress, no_color=no_color, no_save=no_save, path=output_file,
+        model=model, device=device, scheme=scheme, context=context, chunk_tokens=chunk_tokens,
+        max_tokens=max_tokens, over_budget=over_budget,
+    ) as run:  # fmt: skip
         params = tasks.sampling_params(
             run.settings.max_tokens or tasks.summary_max_tokens(words),
             temperature, top_p, top_k, min_p, repetition_penalty, seed, stop,

@@ -30,23 +30,12 @@ def tokens(
     from jamba_cli import reading, session, show_tokens
 
     with session.start(
-        json=json,
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        no_color=no_color,
-        path=output_file,
-        model=model,
-    ) as run:
+        json=json, quiet=quiet, verbose=verbose, no_progress=no_progress, no_color=no_color,
+        path=output_file, model=model,
+    ) as run:  # fmt: skip
         how = reading.read_options(
-            run.output,
-            include=include,
-            exclude=exclude,
-            pages=pages,
-            pdf_order=pdf_order,
-            keep_headers=keep_headers,
-            max_file_size=max_file_size,
-            password_file=password_file,
-        )
+            run.output, include=include, exclude=exclude, pages=pages, pdf_order=pdf_order,
+            keep_headers=keep_headers, max_file_size=max_file_size, password_file=password_file,
+        )  # fmt: skip
         document = reading.read_document(sources, how, run.output, run.reporter, strict=strict)
         show_tokens.show(document, run)
