@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jamba_cli.marks import Place
+from jamba_cli.contexts.marks import Place
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.options import ReadOptions
 from runtime.errors import InputError

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jamba_cli.contexts.marks import places
 from jamba_cli.contexts.origin import Origin, source_records
-from jamba_cli.marks import places
 from jamba_cli.output import Output
 from jamba_cli.reader import Reader
 from jamba_cli.settings import Settings, contexts_path

@@ -23,7 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 from jamba_cli import prompts
-from jamba_cli.marks import places
+from jamba_cli.contexts.marks import places
 from jamba_cli.reader import Reader
 from jamba_cli.sources import repo
 from jamba_cli.sources.document import Document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jamba_cli.marks import places
+from jamba_cli.contexts.marks import places
 from jamba_cli.prompts import prefix
 from jamba_cli.reader import Reader
 from jamba_cli.sources.document import Document, Part
