@@ -30,11 +30,6 @@ OnBytes = Callable[[int, int], None]
 _SHOWN = 20  # names that an error lists before it only counts
 
 
-def checkpoint_shapes(config: JambaConfig) -> dict[str, tuple[int, ...]]:
-    """The tensors that a checkpoint of this shape holds, by their names on disk."""
-    return {name: slot.shape for name, slot in slots(config).items()}
-
-
 def check(wanted: Mapping[str, Slot], checkpoint: Checkpoint, config: JambaConfig) -> None:
     """Compares names and shapes of all tensors; raises one CheckpointError that lists all."""
     stored = checkpoint.tensors

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from runtime.config import JambaConfig
-from runtime.weights import checkpoint_shapes
+from runtime.layout import slots
 
 SHAPE = {
     "model_type": "jamba", "vocab_size": 260, "hidden_size": 32, "intermediate_size": 64,
@@ -22,6 +22,11 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def checkpoint_shapes(config: JambaConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors that a checkpoint of this shape holds, by their names on disk."""
+    return {name: slot.shape for name, slot in slots(config).items()}
 
 
 def write_model(directory: Path, *, context: int = 2000, style: str = "prose") -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from entry_point import ROOT, hermetic_environ
 
-from tests.tiny_model import write_model
+from tests.tiny_model import checkpoint_shapes, write_model
 
 GOLDEN = ROOT / "tests" / "golden"
 
@@ -139,7 +139,6 @@ def test_ctrl_c_keeps_what_is_whole_and_the_same_command_goes_on(tmp_path):
     from safetensors.torch import save_file
 
     from runtime.config import JambaConfig
-    from runtime.weights import checkpoint_shapes
 
     shapes = checkpoint_shapes(JambaConfig.from_json(source))
     tensors = {name: torch.ones(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}

@@ -21,7 +21,7 @@ from runtime.engine import Engine
 from runtime.errors import CheckpointError, ConfigError, JambaError, ModelError, UsageError
 from runtime.quantization import named
 from tests.helpers import GOLDEN, golden
-from tests.tiny_model import write_model
+from tests.tiny_model import checkpoint_shapes, write_model
 
 SHARD = 40_000
 
@@ -243,7 +243,6 @@ def test_a_conversion_holds_a_few_tensors_and_no_model(tmp_path):
     from safetensors.torch import save_file
 
     from runtime.config import JambaConfig
-    from runtime.weights import checkpoint_shapes
 
     source = shutil.copytree(GOLDEN / "default", tmp_path / "source")
     config = json.loads((source / "config.json").read_text())

@@ -16,6 +16,7 @@ from runtime.devices import EXACT
 from runtime.engine import Engine
 from runtime.errors import CheckpointError, ConfigError
 from tests.helpers import GOLDEN, assert_close, golden, golden_engine
+from tests.tiny_model import checkpoint_shapes
 
 
 @pytest.fixture
@@ -173,7 +174,6 @@ def test_loading_holds_the_weights_and_two_of_the_largest_tensors_at_most(copy):
     config |= {"mamba_dt_rank": 16, "num_attention_heads": 4, "num_key_value_heads": 4}
     (directory / "config.json").write_text(json.dumps(config))
     from runtime.config import JambaConfig
-    from runtime.weights import checkpoint_shapes
 
     shapes = checkpoint_shapes(JambaConfig.from_json(directory))
     save_file({n: torch.ones(s) for n, s in shapes.items()}, directory / "model.safetensors")
