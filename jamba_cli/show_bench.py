@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 def show(
     run: Session,
-    shape: str | None,
+    engine: Engine,
+    name: str,
     lengths: Sequence[int],
     decode_tokens: int,
     repeats: int,
-    keep: Sequence[str] = (),
 ) -> None:
-    """Loads or makes the model, measures every length and prints a table or one JSON object."""
+    """Measures every length and prints a table or one JSON object."""
     from runtime.bench import measure
 
-    engine, name = open_engine(run, shape, keep, lengths, decode_tokens)
     results = []
     for length in lengths:
         run.output.note(f"measuring {length:,} tokens")
@@ -82,6 +81,17 @@ def heading(engine: Engine, name: str) -> str:
     """What was measured, and on what."""
     scheme = "" if engine.scheme == "none" else f" in {engine.scheme}"
     return f"{name}{scheme} on {hardware(engine)}"
+
+
+def measured_on(engine: Engine, name: str) -> dict[str, object]:
+    """What each JSON object of `jamba bench` begins with."""
+    return {
+        "schema_version": 1,
+        "command": "bench",
+        "model": name,
+        "scheme": engine.scheme,
+        "hardware": hardware(engine),
+    }
 
 
 def _memory_cells(result: Measurement) -> list[str]:
@@ -161,11 +171,7 @@ def as_json(engine: Engine, name: str, results: Sequence[Measurement]) -> dict[s
     from runtime.memory import peaks
 
     return {
-        "schema_version": 1,
-        "command": "bench",
-        "model": name,
-        "scheme": engine.scheme,
-        "hardware": hardware(engine),
+        **measured_on(engine, name),
         "weights_bytes": engine.weights_nbytes,
         "memory_bytes": peaks(engine.device, engine.weights_nbytes),
         "results": [

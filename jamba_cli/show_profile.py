@@ -7,25 +7,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jamba_cli.session import Session
-from jamba_cli.show_bench import hardware, heading, open_engine
+from jamba_cli.show_bench import heading, measured_on
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
     from runtime.profiling import Ceilings, Profile
 
 
-def show(
-    run: Session,
-    shape: str | None,
-    lengths: Sequence[int],
-    decode_tokens: int,
-    repeats: int,
-    keep: Sequence[str] = (),
-) -> None:
+def show(run: Session, engine: Engine, name: str, lengths: Sequence[int], repeats: int) -> None:
     """Profiles the last chunk of each length, and a decode step after it."""
     from runtime.profiling import measure_ceilings, profile_step
 
-    engine, name = open_engine(run, shape, keep, lengths, decode_tokens)
     ceilings = measure_ceilings(engine, engine.chunk_tokens)
     profiles = []
     for length in lengths:
@@ -81,11 +73,7 @@ def as_json(
 ) -> dict[str, object]:
     """The object of `jamba bench --profile --json`; see docs/reference/cli.md."""
     return {
-        "schema_version": 1,
-        "command": "bench",
-        "model": name,
-        "scheme": engine.scheme,
-        "hardware": hardware(engine),
+        **measured_on(engine, name),
         "ceilings": ceilings_json(ceilings),
         "profiles": [profile_json(profile) for profile in profiles],
     }

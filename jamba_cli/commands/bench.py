@@ -79,5 +79,9 @@ def bench(
         scheme=scheme,
         chunk_tokens=chunk_tokens,
     ) as run:
-        show = show_profile.show if profile else show_bench.show
-        show(run, shape, tokens or [512, 2048], decode_tokens, repeats, keep or ())
+        lengths = tokens or [512, 2048]
+        engine, name = show_bench.open_engine(run, shape, keep or (), lengths, decode_tokens)
+        if profile:
+            show_profile.show(run, engine, name, lengths, repeats)
+        else:
+            show_bench.show(run, engine, name, lengths, decode_tokens, repeats)
