@@ -24,9 +24,9 @@ class Scheme(ABC):
     multiple: ClassVar[int] = 1  # k is a multiple of this
 
     @property
-    @abstractmethod
     def scale_dtype(self) -> torch.dtype:
         """The dtype of the scales."""
+        return torch.float32
 
     def code_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the codes."""
@@ -67,11 +67,6 @@ class Int8(Scheme):
     name: ClassVar[SchemeName] = "int8"
     code_dtype: ClassVar[torch.dtype] = torch.int8
 
-    @property
-    def scale_dtype(self) -> torch.dtype:
-        """fp32."""
-        return torch.float32
-
     def quantize(self, weight: Tensor) -> QuantWeight:
         """Codes and scales of a weight of any float dtype."""
         return QuantWeight("int8", *int8.quantize(weight))
@@ -83,11 +78,6 @@ class Fp8(Scheme):
 
     name: ClassVar[SchemeName] = "fp8"
     code_dtype: ClassVar[torch.dtype] = torch.float8_e4m3fn
-
-    @property
-    def scale_dtype(self) -> torch.dtype:
-        """fp32."""
-        return torch.float32
 
     def quantize(self, weight: Tensor) -> QuantWeight:
         """Codes and scales of a weight of any float dtype."""
