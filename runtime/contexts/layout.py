@@ -21,15 +21,11 @@ FORMAT = "jamba-context-segment-1"
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One stored tensor: a part of the cache on the device, and the dtype that it is stored in.
-
-    `grows` says that its rows are never written again while more tokens are read.
-    """
+    """One stored tensor: a part of the cache on the device, and the dtype that it is stored in."""
 
     name: str
     tensor: Tensor
     dtype: torch.dtype
-    grows: bool
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,18 +82,18 @@ def layout(cache: HybridCache, ids: Tensor, start: int, end: int, logits: Tensor
 
     ids [end - start] int32; logits [v] fp32 or None where the file has none.
     """
-    rows = [Region("ids", ids, torch.int32, grows=True)]
+    rows = [Region("ids", ids, torch.int32)]
     states = []
     for i, state in enumerate(cache.states):
         if isinstance(state, AttentionState):
             for name, tensor in (("k", state.k), ("v", state.v)):
                 part = tensor[:, start:end]  # [k, end - start, p]
-                rows.append(Region(f"{i}.{name}", part, part.dtype, grows=True))
+                rows.append(Region(f"{i}.{name}", part, part.dtype))
         else:
-            states.append(Region(f"{i}.conv", state.conv, torch.float32, grows=False))
-            states.append(Region(f"{i}.ssm", state.ssm, torch.float32, grows=False))
+            states.append(Region(f"{i}.conv", state.conv, torch.float32))
+            states.append(Region(f"{i}.ssm", state.ssm, torch.float32))
     if logits is not None:
-        states.append(Region("logits", logits, torch.float32, grows=False))
+        states.append(Region("logits", logits, torch.float32))
     return Layout(start, end, tuple(rows), tuple(states))
 
 

@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Rng = np.random.Generator
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -109,7 +109,7 @@ def random_bytes(region, seed=0):
 def test_pieces_are_the_region_in_its_order(shape, dtype, strided):
     whole = torch.empty(*shape[:-2], sum(shape[-2:-1]) + 3, shape[-1], dtype=dtype)
     tensor = whole[..., 1:-2, :] if strided and len(shape) > 1 else torch.empty(shape, dtype=dtype)
-    region = Region("0.k", tensor, torch.float32, grows=True)
+    region = Region("0.k", tensor, torch.float32)
     numbers = torch.arange(tensor.numel()).view(shape).to(dtype)
     tensor.copy_(numbers)
     parts = list(pieces(region))
@@ -121,7 +121,7 @@ def test_pieces_are_the_region_in_its_order(shape, dtype, strided):
 
 def test_a_head_that_fits_is_one_piece_that_lies_together():
     cache = torch.empty(3, 50, 8)
-    region = Region("0.k", cache[:, 10:17], torch.float32, grows=True)  # 224 bytes a head
+    region = Region("0.k", cache[:, 10:17], torch.float32)  # 224 bytes a head
     parts = list(pieces(region))
     assert [tuple(part.shape) for part in parts] == [(1, 7, 8)] * 3
     assert all(part.is_contiguous() for part in parts)
@@ -132,7 +132,7 @@ def test_a_head_that_fits_is_one_piece_that_lies_together():
 def test_what_is_landed_is_there(shape, count):
     device = LateDevice(count)
     target = torch.zeros(*shape, 2, dtype=torch.bfloat16)[..., 0]  # has gaps
-    region = Region("0.conv", target, torch.float32, grows=False)
+    region = Region("0.conv", target, torch.float32)
     wanted = random_bytes(region)
     fill(device, region, wanted.numpy().tobytes())
     device.finish()
@@ -143,7 +143,7 @@ def test_what_is_landed_is_there(shape, count):
 @pytest.mark.parametrize("count", [1, 3])
 def test_more_threads_than_slabs(count):
     device = LateDevice(count)
-    regions = [Region(f"{i}.k", torch.zeros(3, 40 + i, 8), torch.float32, grows=True)
+    regions = [Region(f"{i}.k", torch.zeros(3, 40 + i, 8), torch.float32)
                for i in range(8)]  # fmt: skip
     wanted = [random_bytes(region, seed) for seed, region in enumerate(regions)]
     with ThreadPoolExecutor(8) as pool:
@@ -160,7 +160,7 @@ def test_more_threads_than_slabs(count):
 
 def test_a_slab_comes_back_from_what_is_given_up():
     device = LateDevice(2)
-    region = Region("0.k", torch.zeros(3, 200), torch.float32, grows=True)
+    region = Region("0.k", torch.zeros(3, 200), torch.float32)
     data = random_bytes(region).numpy().tobytes()
     for upto in range(0, 2_000, 190):
         with pytest.raises(EOFError):

@@ -47,7 +47,7 @@ def free(transfer):
 def rows(heads, length, width, dtype=torch.bfloat16):
     """Keys of a cache that has more room, as a region."""
     cache = torch.zeros(heads, length + 9, width, device="cuda", dtype=dtype)
-    return Region("0.k", cache[:, 4 : 4 + length], dtype, grows=True)
+    return Region("0.k", cache[:, 4 : 4 + length], dtype)
 
 
 SIZES = [
@@ -82,7 +82,7 @@ def test_another_dtype_is_converted(transfer):
     target = torch.zeros(3, 4_000, device="cuda", dtype=torch.bfloat16)
     wanted = torch.randn(3, 4_000)
     transfer.begin()
-    region = Region("0.conv", target, torch.float32, grows=False)
+    region = Region("0.conv", target, torch.float32)
     fill(transfer, region, wanted.numpy().tobytes(), limit=PIECE)
     transfer.finish()
     assert torch.equal(target.cpu(), wanted.bfloat16())
