@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from runtime.bench import synchronize
 from runtime.cache import HybridCache
 from runtime.contexts import Context
 from runtime.contexts.files import BLOCK_BYTES, READERS
@@ -113,9 +114,3 @@ def copy_only_s(cache: HybridCache, context: Context, device: torch.device) -> f
         transfer.finish()
         synchronize(device)
         return time.perf_counter() - started
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits for what the device was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -24,10 +24,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line does, be
 
 import torch
 
+from runtime.bench import synchronize
 from runtime.cache import HybridCache
 from runtime.contexts import Context, ContextStore, prefill_saved
 from runtime.engine import Engine
-from tests.benchmarks.restore_parts import raw_read_s, synchronize
+from tests.benchmarks.restore_parts import raw_read_s
 
 QUESTION_TOKENS = 32
 """What follows the document: always computed."""
