@@ -73,3 +73,10 @@ def test_every_link_of_the_documents_leads_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_of_the_code_that_a_document_names_is_there():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:jamba_cli|runtime|quant|tests)/[\w./-]*)`", text):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
