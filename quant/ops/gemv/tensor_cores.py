@@ -19,7 +19,8 @@ SETTINGS: Settings = {
     3000: (4, 2), 1500: (4, 4), 900: (2, 2), 600: (4, 4), 500: (8, 4), 257: (4, 4), 0: (8, 8),
 }  # fmt: skip
 """Warps a program, and those of them that share a tile along k, by the least number of tiles; as
-measured on an H100 with the shapes of a Jamba Mini and of the 3B."""
+measured on an H100 with the shapes of a Jamba Mini and of the 3B, which
+`tests.benchmarks.tune_gemv` repeats."""
 
 SETTINGS_OF: dict[torch.dtype, Settings] = {
     torch.float8_e4m3fn: SETTINGS | {3000: (4, 4)},
