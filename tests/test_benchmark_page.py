@@ -98,6 +98,16 @@ def test_figures_of_two_cards_are_not_mixed(results, tmp_path):
     assert read([results, other])[0]["machine"]["command"] == "a command\none more"
 
 
+def test_what_stood_in_for_a_package_is_said(results):
+    found, failed = read([results])
+    assert "this project's kernel" not in page(found, failed)
+    stands_in = {"conv_stands_in": True, "scan_stands_in": True, "scan_calls": 28}
+    found["peer"] = {"ours_s": 2.5, "theirs_s": 5.0, "ratio": 0.5} | stands_in
+    text = page(found, failed)
+    assert "called 28 times" in text
+    assert "this project's kernel, as causal-conv1d was not there" in text
+
+
 def test_the_plot_is_an_image(results):
     chart = minidom.parseString(plot(read([results])[0]))
     assert len(chart.getElementsByTagName("circle")) == 2 + 2 + 3 + 2

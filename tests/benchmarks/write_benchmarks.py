@@ -72,6 +72,7 @@ def page(results: Results, failed: dict[str, str]) -> str:
         + f".\n\n```\n{machine['command']}\n```",
         "## Figures to reach\n\n" + "\n".join(reached(results)),
         PEERS_NOTE,
+        *stood_in(results),
         *(["## What is missed, and what bounds it", *bounds] if bounds else []),
         "## Cost against length\n\n" + f"![Prefill against length]({PLOT})",
         "\n".join(by_length(results)),
@@ -83,6 +84,20 @@ def page(results: Results, failed: dict[str, str]) -> str:
         *unmeasured(results, failed),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def stood_in(results: Results) -> list[str]:
+    """What stood in transformers' run for packages that were not there."""
+    peer = results.get("peer", {})
+    words = []
+    if peer.get("scan_stands_in"):
+        words.append(
+            "transformers' scan in the same run was mamba-ssm's CUDA extension, called "
+            f"{peer['scan_calls']} times without its Python package."
+        )
+    if peer.get("conv_stands_in"):
+        words.append("Its convolution was this project's kernel, as causal-conv1d was not there.")
+    return [" ".join(words)] if words and "theirs_s" in peer else []
 
 
 def unmeasured(results: Results, failed: dict[str, str]) -> list[str]:
