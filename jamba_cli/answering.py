@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from runtime.cache import HybridCache
     from runtime.engine import Engine, Guide, OnChunk
     from runtime.sampling import SamplingParams
+
+logger = logging.getLogger(__name__)
+
+PLACES_NAMED = 8
+"""Places of notes that a warning names."""
 
 Show = Callable[[str], None]
 """Receives text that is ready to be shown."""
@@ -113,7 +119,13 @@ class Answerer:
         )
         if not document.parts or len(merged.windows) >= len(reading.windows):
             return _joined(notes, show)  # merging again would not make it shorter
-        return self.run(task, merged, evidence, show, map_task=map_task, keep=False)
+        answer = self.run(task, merged, evidence, show, map_task=map_task, keep=False)
+        if not answer.found:
+            logger.warning(
+                "%d windows gave passages in which no answer was found when they were merged%s",
+                len(notes), _places(notes),
+            )  # fmt: skip
+        return answer
 
     def answer(
         self,
@@ -256,6 +268,15 @@ class Answerer:
 
 def _silent(_text: str) -> None:
     """Shows nothing."""
+
+
+def _places(notes: Sequence[Answer]) -> str:
+    """Where what the notes quote stands, the first few, behind a colon."""
+    references = [each for note in notes for each in note.references]
+    places = list(dict.fromkeys(each.found_at or each.target for each in references))
+    more = [f"and {len(places) - PLACES_NAMED} more"] if len(places) > PLACES_NAMED else []
+    named = [f"[{place}]" for place in places[:PLACES_NAMED]] + more
+    return ": " + ", ".join(named) if named else ""
 
 
 def _joined(notes: Sequence[Answer], show: Show) -> Answer:

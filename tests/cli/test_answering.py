@@ -124,6 +124,17 @@ def test_notes_of_windows_are_merged_and_keep_their_references(answerer):
     assert [r.found_at for r in answer.references] == ["p. 2", "p. 3"]
 
 
+def test_notes_in_which_merging_finds_no_answer_are_named(answerer, caplog):
+    model = answerer(
+        "quote", "- Fact 1 stands here. [p. 1]", NOT_FOUND, "- Fact 3 [p. 2]", NOT_FOUND
+    )
+    answer, _ = run(model, question_task("which fact?"))
+    assert not answer.found
+    (message,) = caplog.messages
+    assert message.startswith("2 windows gave passages")
+    assert message.endswith(": [p. 1], [p. 3]")
+
+
 def test_notes_in_prose_are_merged_with_the_references_in_them(answerer):
     model = answerer("prose", "One is so [p. 1].", "Two [p. 2].", "Three [p. 3].", "All [p. 2].")
     answer, _ = run(model, summary_task(style="prose"), map_task=summary_task(style="prose"))
