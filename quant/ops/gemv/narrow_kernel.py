@@ -17,6 +17,7 @@ MOST_OUTPUTS = 512
 """Of more than these, programs that own several keep the GPU busy."""
 
 WARPS = 8
+"""Of a program: half as many, or twice, take as long on an H100."""
 
 LONGEST = 16_384
 """Weights of an output that a program can hold in registers."""

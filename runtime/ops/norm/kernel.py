@@ -19,6 +19,14 @@ TILE = 4096
 
 
 @triton.jit
+def normed(x, weight, d, eps, DTYPE: tl.constexpr):
+    """The norm of rows [r, d] in fp32, with both roundings to the activations' dtype."""
+    mean = tl.sum(x * x, 1) / d
+    y = (x * tl.rsqrt(mean + eps)[:, None]).to(DTYPE)
+    return (y.to(tl.float32) * weight.to(tl.float32)).to(DTYPE)
+
+
+@triton.jit
 def rms_norm_kernel(
     x_ptr, add_ptr, shares_ptr, weight_ptr, y_ptr, scale_ptr, rows, d, x_stride, eps,
     ADD: tl.constexpr, SHARES: tl.constexpr, CODES: tl.constexpr,
@@ -51,9 +59,7 @@ def rms_norm_kernel(
         rounded = (x + add).to(dtype)
         tl.store(place, rounded, mask=mask)
         x = rounded.to(tl.float32)  # the norm is of what was stored, as without the fusion
-    mean = tl.sum(x * x, 1) / d
-    y = (x * tl.rsqrt(mean + eps)[:, None]).to(dtype)
-    y = (y.to(tl.float32) * weight.to(tl.float32)).to(dtype)
+    y = normed(x, weight, d, eps, dtype)
     if CODES:
         codes, scale = row_codes(y.to(tl.float32))
         tl.store(y_ptr + row * d + column, codes.to(y_ptr.dtype.element_ty), mask=mask)

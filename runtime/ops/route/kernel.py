@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from quant.ops.overlap_kernel import overlap, wait_for_inputs
+from runtime.ops.norm.kernel import normed
 from runtime.ops.route import reference
 
 MOST_BYTES = 1 << 17
@@ -61,17 +62,14 @@ def route_sum_kernel(
     there = column < d
     place = expert * d + column
     router = tl.load(router_ptr + place, mask=(expert < x) & there, other=0.0)
-    weight = tl.load(weight_ptr + column, mask=there, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + column, mask=there, other=0.0)
     wait_for_inputs(OVERLAP)
     stream = tl.load(x_ptr + column, mask=there, other=0.0).to(tl.float32)
     add = tl.load(add_ptr + column, mask=there, other=0.0).to(tl.float32)
     dtype = x_ptr.dtype.element_ty
     rounded = (stream + add).to(dtype)
     tl.store(x_ptr + column, rounded, mask=there)
-    value = rounded.to(tl.float32)
-    mean = tl.sum(value * value, 1) / d
-    y = (value * tl.rsqrt(mean + eps)[:, None]).to(dtype)
-    y = (y.to(tl.float32) * weight).to(dtype)
+    y = normed(rounded.to(tl.float32), weight, d, eps, dtype)
     tl.store(y_ptr + column, y, mask=there)
     logits = tl.sum(router.to(tl.float32) * y.to(tl.float32), 1).to(dtype)
     _choose(logits, weights_ptr, experts_ptr, x, 0, TOP_K, BLOCK_X)
