@@ -26,7 +26,7 @@ LEAST, MOST = 1024, 1 << 18
 """Lengths for cuDNN: shorter ones are not worth a plan, longer ones are cut."""
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, _products: torch.dtype | None = None) -> Tensor:
     """As in `reference`, which computes what the kernels can't."""
     l, h, p = q.shape
     if not _fits(q.dtype, p, q.device):

@@ -10,11 +10,12 @@ MASK_ELEMENTS = 1 << 24
 """Elements of the largest mask: a long context is attended by slices of queries."""
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, _products: torch.dtype | None = None) -> Tensor:
     """Softmax attention where the last query sees all keys, the one before all but one, ...
 
     q [l, h, p]; k, v [k, t, p] with t >= l, their last l the queries' own; h a multiple of
-    k -> [l, h * p].  The scale is p ** -0.5.
+    k -> [l, h * p].  The scale is p ** -0.5.  The last argument is what products may be computed
+    in where q is wider, for a CPU with 16-bit units: here they are in q's dtype.
     """
     l, h, p = q.shape
     heads, t, _ = k.shape
