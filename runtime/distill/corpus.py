@@ -8,12 +8,12 @@ import io
 import json
 import logging
 import lzma
+import multiprocessing
 import random
 import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -294,8 +294,9 @@ def _short_path(name: str, source: Source) -> str:
 def build(folder: Path, out: Path, *, held_out: bool) -> None:
     """Writes all texts of one split to `out`, a .jsonl.xz file; packages are read side by side."""
     wanted = [source for source in SOURCES if source.held_out == held_out]
-    with ProcessPoolExecutor() as pool, lzma.open(out, "wt", preset=6) as file:
-        found = pool.map(partial(read_source, folder), wanted)
+    pool = multiprocessing.get_context("fork").Pool()
+    with pool, lzma.open(out, "wt", preset=6) as file:
+        found = pool.imap(partial(read_source, folder), wanted)
         for source, texts in zip(wanted, found, strict=True):
             size = sum(len(text.text) for text in texts)
             logger.info("%s: %d texts, %.2f MB", source.name, len(texts), size / 1e6)
