@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.distill import corpus, dataset, evalset, export, packages, tokens
+from runtime.distill import corpus, dataset, evalset, export, packages, sensitivity, tokens
 from runtime.distill.batches import TaskRows, TextRows
 from runtime.distill.gguf import read_gguf
 from runtime.distill.parallel import World
@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     items.add_argument("--size", type=float, default=1.0)
     exported = command("export", "checkpoint", "teacher", "tokenizer", "out")
     exported.add_argument("--unquantized", action="store_true", help="bf16, to compare with")
+    asked = command("sensitivity", "model", "teacher", "corpus", "tokenizer")
+    asked.add_argument("--extra-mb", type=float, default=8.0, help="for int8 instead of NF4")
     train = command("train", "teacher", "data", "out")
     train.add_argument("--start-from", type=Path, help="a checkpoint or an exported directory")
     train.add_argument("--layers", type=int, default=30)
@@ -140,6 +142,9 @@ def main() -> None:
     elif args.command == "export":
         files = args.checkpoint, args.teacher, args.tokenizer, args.out
         export.export(*files, quantized=not args.unquantized)
+    elif args.command == "sensitivity":
+        paths = args.model, args.teacher, args.corpus, args.tokenizer
+        sensitivity.report(*paths, extra_mb=args.extra_mb)
     else:
         _train(args)
 

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from quant.ops import nf4
+from quant.ops import int8, nf4
+from runtime.distill.forms import form_of
 from runtime.distill.gguf import read_gguf
 from runtime.distill.initialize import initial_tensors
-from runtime.distill.student import Student, StudentConfig, int8_rows, is_quantized
+from runtime.distill.student import Student, StudentConfig
 from runtime.distill.teacher import unpermute_rope
 
 logger = logging.getLogger(__name__)
@@ -73,11 +74,13 @@ def config_json(config: StudentConfig, *, quantized: bool = True) -> dict[str, A
 
 def shipped_tensors(parameters: dict[str, Tensor], embedding: Tensor) -> dict[str, Tensor]:
     """The tensors as they are stored; `embedding` is the teacher's, [v, d]."""
-    codes, scale = int8_rows(embedding)
-    stored = {EMBEDDING: codes, f"{EMBEDDING}_scale": scale}
-    for name, value in parameters.items():
-        if is_quantized(name):
+    stored: dict[str, Tensor] = {}
+    for name, value in {EMBEDDING: embedding, **parameters}.items():
+        form = "int8" if name == EMBEDDING else form_of(name)
+        if form == "nf4":
             stored[name], stored[f"{name}_absmax"] = nf4.quantize(value)
+        elif form == "int8":
+            stored[name], stored[f"{name}_scale"] = int8.quantize(value)
         elif name.endswith(("x_proj.weight", "dt_proj.weight")):
             stored[name] = value.to(torch.bfloat16)
         else:
@@ -174,7 +177,7 @@ def read_exported(folder: Path) -> dict[str, Tensor]:
         if f"{name}_absmax" in stored:
             tensors[name] = nf4.dequantize(value, stored[f"{name}_absmax"])
         elif f"{name}_scale" in stored:
-            tensors[name] = value.float() * stored[f"{name}_scale"][:, None]
+            tensors[name] = int8.dequantize(value, stored[f"{name}_scale"])
         elif not name.endswith(("_absmax", "_scale")):
             tensors[name] = value.float()
     return tensors

@@ -8,22 +8,18 @@ n state size, r dt rank, p head size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quant.ops import nf4
+from quant.ops import int8
+from runtime.distill.forms import Form, form_of, rounded
 from runtime.distill.scan import scan
 from runtime.distill.teacher import EPS, HEAD_DIM, grouped_attention, rms_norm, swiglu
-
-QUANTIZED = (
-    *("in_proj", "out_proj"),
-    *("q_proj", "k_proj", "v_proj", "o_proj"),
-    *("gate_proj", "up_proj", "down_proj"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +52,6 @@ class StudentConfig:
     def is_attention(self, layer: int) -> bool:
         """Whether a layer mixes by attention."""
         return layer % self.period == self.offset
-
-
-def is_quantized(name: str) -> bool:
-    """Whether a tensor ships in NF4."""
-    return name.endswith(tuple(f".{part}.weight" for part in QUANTIZED))
-
-
-def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric int8 codes [v, d] and fp32 scales [v] of an embedding."""
-    scale = weight.float().abs().amax(1).clamp_min(1e-12) / 127
-    return (weight.float() / scale[:, None]).round().to(torch.int8), scale
 
 
 def mamba_pre(x: Tensor, w: list[Tensor], past: Tensor) -> list[Tensor]:
@@ -127,9 +112,9 @@ class Student:
     def __init__(
         self, config: StudentConfig, tensors: dict[str, Tensor], dtype: torch.dtype
     ) -> None:
-        codes, scale = int8_rows(tensors["model.embed_tokens.weight"])
         self.config = config
-        self.embedding = (codes.float() * scale[:, None]).to(dtype)  # frozen, as it ships
+        shipped = int8.quantize(tensors["model.embed_tokens.weight"])
+        self.embedding = int8.dequantize(*shipped, dtype)  # frozen
         self.parameters = {
             name: value.float().requires_grad_()
             for name, value in tensors.items()
@@ -158,16 +143,25 @@ class Student:
         self._working = dict(self.parameters)
         if not self.quantize:
             return
-        groups: dict[tuple[int, ...], list[str]] = {}
+        groups: dict[tuple[Form, torch.Size], list[str]] = {}
         for name, value in self.parameters.items():
-            if is_quantized(name):
-                groups.setdefault(tuple(value.shape), []).append(name)
-        for names in groups.values():
+            if (form := form_of(name)) is not None:
+                groups.setdefault((form, value.shape), []).append(name)
+        for (form, _), names in groups.items():
             with torch.no_grad():
-                stacked = torch.stack([self.parameters[name] for name in names])
-                rounded = nf4.dequantize(*nf4.quantize(stacked))
-            for name, value in zip(names, rounded.unbind(0), strict=True):
+                stacked = rounded(torch.stack([self.parameters[name] for name in names]), form)
+            for name, value in zip(names, stacked.unbind(0), strict=True):
                 self._working[name] = value.clone().requires_grad_()
+
+    @contextmanager
+    def replaced(self, name: str, weight: Tensor) -> Iterator[None]:
+        """The forward pass uses another weight in this block."""
+        own = self._working[name]
+        self._working[name] = weight
+        try:
+            yield
+        finally:
+            self._working[name] = own
 
     def collect_gradients(self) -> None:
         """Gives the parameters the gradients of their quantized copies."""

@@ -23,10 +23,11 @@ from runtime.distill import dataset, export, tokens
 from runtime.distill.batches import TaskRows, TextRows, copying_batch
 from runtime.distill.decode import generate
 from runtime.distill.evalset import Item
+from runtime.distill.forms import form_of
 from runtime.distill.initialize import initial_tensors
 from runtime.distill.parallel import World
 from runtime.distill.scoring import bullets, loops, plain, rouge, score
-from runtime.distill.student import Student, StudentConfig, is_quantized
+from runtime.distill.student import Student, StudentConfig
 from runtime.distill.train import Plan, Trainer
 from runtime.quoting import AnswerForm
 from tests.distill.corpus_texts import texts
@@ -214,7 +215,7 @@ def test_training_goes_on_from_exported_weights(
     torch.testing.assert_close(resumed, rounded, atol=0.02, rtol=0.02)
     for name, value in trainer.student.parameters.items():
         # Half of the widest gap between two of NF4's codes is 0.152 of the block's largest weight.
-        allowed = 0.153 * value.abs().max() if is_quantized(name) else 0.004 * value.abs()
+        allowed = 0.153 * value.abs().max() if form_of(name) is not None else 0.004 * value.abs()
         assert bool(((fresh.student.parameters[name] - value).abs() <= allowed).all()), name
     trainer.save(tmp_path / "checkpoint.pt")
     fresh.load(export.read_weights(tmp_path / "checkpoint.pt"))
