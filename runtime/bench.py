@@ -11,7 +11,6 @@ import torch
 
 from runtime import memory
 from runtime.engine import Engine
-from runtime.plan import Planner
 from runtime.sampling import SamplingParams
 
 
@@ -103,8 +102,7 @@ class Reading:
         """What the plan says that weights, cache and workspace take for this prompt."""
         setup = self.engine.setup
         assert setup is not None  # `Engine.load` and `Engine.random` make one
-        planner = Planner(self.engine.config, setup.plan.device, setup.precision, 0, setup.layers)
-        plan = planner.plan(setup.quantization, self.cache.max_tokens, self.chunk_tokens)
+        plan = setup.planner.plan(setup.quantization, self.cache.max_tokens, self.chunk_tokens)
         return plan.total - plan.headroom
 
     def measurement(self, prefills: list[float], decodes: list[float]) -> Measurement:

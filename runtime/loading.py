@@ -73,11 +73,23 @@ class Source:
             return [Quantization(SCHEMES["fp8"], frozenset())]
         return list(candidates(device, wish.keep))
 
-    def stored_layers(self) -> frozenset[str]:
-        """The layers that an fp8 checkpoint holds in fp8; reads headers only."""
+    def stored_layers(self, scheme: str) -> frozenset[str]:
+        """The layers that the checkpoint holds in a scheme; reads headers only."""
         assert self.directory is not None
         checkpoint = Checkpoint(self.directory, self.config.quantization)
-        return frozenset(stored_in(checkpoint, "fp8", slots(self.config)))
+        return frozenset(stored_in(checkpoint, scheme, slots(self.config)))
+
+    def layers_as_stored(self, device: str, wish: Wish) -> dict[str, frozenset[str]]:
+        """By scheme, the layers to hold in codes, where the others are stored more exactly.
+
+        fp8 checkpoints are held as they are unless a scheme is asked for; in nf4 the embedded model
+        always is: what it stores in int8 is not rounded to four bits.
+        """
+        if self.format == "fp8" and wish.scheme is None and device == "cuda":
+            return {"fp8": self.stored_layers("fp8")}
+        if self.format == "nano":
+            return {"nf4": self.stored_layers("nf4")}
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +98,19 @@ class Setup:
 
     plan: MemoryPlan
     quantization: Quantization | None
-    precision: Precision
-    layers: frozenset[str] | None = None
+    planner: Planner
+
+    @property
+    def precision(self) -> Precision:
+        """The dtypes of what is not quantized."""
+        return self.planner.precision
 
 
 def make_planner(
     source: Source, device: str, wish: Wish, precision: Precision, available: int
 ) -> Planner:
-    """A planner that knows which layers an fp8 checkpoint holds in fp8, if it is held as it is."""
-    as_stored = source.format == "fp8" and wish.scheme is None and device == "cuda"
-    layers = source.stored_layers() if as_stored else None
+    """A planner that knows which layers are held in codes."""
+    layers = source.layers_as_stored(device, wish)
     return Planner(source.config, device, precision, available, layers)
 
 
@@ -114,7 +129,7 @@ def prepare(
             "memory is short: reading %s tokens at a time, which is slower",
             f"{plan.chunk_tokens:,}",
         )
-    return Setup(plan, quantization, chosen, planner.layers)
+    return Setup(plan, quantization, planner)
 
 
 def load(
@@ -137,7 +152,7 @@ def load(
             device=device,
             precision=setup.precision,
             quantization=setup.quantization,
-            only=setup.layers,
+            only=setup.planner.only(setup.quantization),
             on_bytes=on_bytes,
         )
     memory.give_back_freed()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -59,14 +59,18 @@ class MemoryPlan:
 class Planner:
     """Makes plans for one model on one kind of device with so much memory available.
 
-    `layers` are the only ones that are quantized, for a checkpoint that says so itself.
+    `layers` has, by scheme, the only ones that are quantized, for a checkpoint that says so itself.
     """
 
     config: JambaConfig
     device: str  # cpu, cuda or mps
     precision: Precision
     available: int
-    layers: frozenset[str] | None = None
+    layers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def only(self, quantization: Quantization | None) -> frozenset[str] | None:
+        """The layers that are quantized; None: all that the quantization allows."""
+        return None if quantization is None else self.layers.get(quantization.scheme.name)
 
     def plan(
         self, quantization: Quantization | None, context: int, chunk_tokens: int
@@ -79,7 +83,7 @@ class Planner:
             keep=() if quantization is None else tuple(sorted(quantization.keep)),
             context=context,
             chunk_tokens=chunk_tokens,
-            weights=weights_bytes(config, precision, quantization, self.layers),
+            weights=weights_bytes(config, precision, quantization, self.only(quantization)),
             kv_cache=context * kv_bytes_per_token(config, precision.activations),
             state=state_bytes(config, precision.activations),
             workspace=self._workspace(quantization, context, chunk_tokens),

@@ -116,7 +116,7 @@ def as_stored(directory):
     config = JambaConfig.from_json(directory)
     source = Source("x", config, directory)
     (quantization,) = source.options("cuda", Wish())
-    layers = source.stored_layers()
+    layers = source.stored_layers("fp8")
     return load_model(
         directory, config, device=CPU, precision=EXACT, quantization=quantization, only=layers
     )
