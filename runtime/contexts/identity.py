@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from runtime.errors import CheckpointError, JambaError
 
 NUMERICS_VERSION = 2
 """Raised with every change of the arithmetic: what was saved before is then not used again."""
+
+_LIBRARIES = {"cuda": ("torch", "triton")}
+"""Packages whose kernels run, by the kind of device."""
 
 SAMPLE_BYTES = 4_096
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json")
@@ -49,7 +53,7 @@ def identify(engine: Engine) -> Identity:
 
 
 def numerics(device: torch.device, precision: Precision) -> str:
-    """What decides the bits: the version of the arithmetic, the device, the dtypes, the kernels."""
+    """What decides the bits: version of the arithmetic, device, dtypes, kernels, libraries."""
     kind = device.type
     if kind == "cpu":
         kind += f"-{torch.backends.cpu.get_cpu_capability()}"
@@ -58,8 +62,16 @@ def numerics(device: torch.device, precision: Precision) -> str:
     values = [getattr(precision, each.name) for each in fields(precision)]
     values.append(precision.products(device))
     values.append(choice("runtime.ops.selective_scan", device.type))
+    values += [f"{name} {_version(name)}" for name in _LIBRARIES.get(device.type, ("torch",))]
     names = (str(value).removeprefix("torch.") for value in values)
     return "-".join((str(NUMERICS_VERSION), kind, *names))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # built from source, without metadata
+        return "unknown"
 
 
 def _stored_scheme(quantization: Mapping[str, Any] | None) -> str | None:

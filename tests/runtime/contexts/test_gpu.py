@@ -24,6 +24,13 @@ def test_every_checkpoint_on_a_gpu(name, chunk, store):
     assert store.verify(store.contexts()[0]) == []
 
 
+@pytest.mark.parametrize("chunk", [7, 64])
+@pytest.mark.parametrize("scheme", ["int8", "fp8", "nf4"])
+def test_every_scheme_on_a_gpu(scheme, chunk, store):
+    engine = Engine.load(GOLDEN / "default", device="cuda", scheme=scheme)
+    check_every_checkpoint(engine, golden("default")[0], store, chunk)
+
+
 def test_damage_is_noticed_on_a_gpu(store):
     engine, ids = Engine.load(GOLDEN / "default", device="cuda"), golden("default")[0]
     first, _ = read(engine, ids, store)

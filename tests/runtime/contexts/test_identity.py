@@ -92,7 +92,14 @@ def test_numerics_hold_every_field_of_the_precision():
     parts = numerics(CPU, narrow).split("-")
     assert parts[:2] == [str(NUMERICS_VERSION), "cpu"]
     assert parts[3:5] == ["float32", "bfloat16"]
-    assert len(parts) == 3 + len(fields(narrow)) + 2
+    assert len(parts) == 3 + len(fields(narrow)) + 3
+    assert parts[-1] == f"torch {torch.__version__}"
+
+
+def test_numerics_change_with_the_libraries(monkeypatch):
+    before = numerics(CPU, EXACT)
+    monkeypatch.setattr("runtime.contexts.identity.version", lambda name: "99.0")
+    assert numerics(CPU, EXACT) != before
 
 
 def test_numerics_tell_what_products_are_computed_in(monkeypatch):

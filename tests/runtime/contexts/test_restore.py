@@ -55,6 +55,14 @@ def test_caches_and_weights_of_narrow_numbers(activations, ids, store, monkeypat
     check_every_checkpoint(engine, ids, store, 9)
 
 
+@pytest.mark.parametrize("chunk", [7, 33, 64])
+@pytest.mark.parametrize("scheme", ["int8", "fp8", "nf4"])
+def test_every_scheme(scheme, chunk, ids, store):
+    engine = Engine.load(GOLDEN / "default", device="cpu", scheme=scheme)
+    assert engine.scheme == scheme
+    check_every_checkpoint(engine, ids, store, chunk)
+
+
 def test_the_embedded_model(store):
     engine = Engine.load("nano", device="cpu")
     generator = torch.Generator().manual_seed(7)
