@@ -34,6 +34,14 @@ _PROSE = (None, "markdown", "rst", "text")
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
 _MARK = re.compile(r"\s*(?:[#>*•-]+|\d+[.)])\s+(?=\S)")
 _UNFINISHED = re.compile(r"[^\s.!?:;\"')\]]\s*\Z")
+_HEADING = re.compile(r"(?:\d+(?:\.\d+)*[.)]?\s+)?[A-Z][^\n]*[^\n.:;,!?-]$")
+_GOES_ON = re.compile(
+    r"\b(?:an?|and|are|as|at|by|for|from|his|her|in|into|is|its?|of|on|or|our|that|the|their|to|was|"
+    r"were|which|who|with)$"
+)
+"""How a line ends whose sentence goes on in the next one."""
+_HEADING_WIDTH = 0.6  # of the longest line beside it, at most
+_ENDED = re.compile(r"[.!?][\"')\]]*\Z")
 _DOCSTRING = re.compile(r'[rR]?"""')
 _FIELD = re.compile(r"\s*(?:$|[:\-*@]|>>>|Args|Returns)")
 _DOCSTRING_LINES = 4
@@ -138,14 +146,33 @@ def _lines(text: str) -> Iterator[tuple[int, int]]:
 def _prose_spans(paragraph: str) -> Iterator[Span]:
     """Runs of lines by the sentence; lines that are no running text, or not wrapped, as well."""
     lines = list(_lines(paragraph))
+    headings = _headings(paragraph, lines)
     runs: list[list[tuple[int, int]]] = []
-    for start, end in lines:
-        under_heading = heading_of(paragraph) and len(runs) == 1
-        if not runs or under_heading or NOT_PROSE.match(paragraph, start):
+    for number, (start, end) in enumerate(lines):
+        under_heading = (heading_of(paragraph) and len(runs) == 1) or number - 1 in headings
+        if not runs or under_heading or number in headings or NOT_PROSE.match(paragraph, start):
             runs.append([])
         runs[-1].append((start, end))
     for run in runs:
         yield from _run_spans(paragraph, run)
+
+
+def _headings(paragraph: str, lines: list[tuple[int, int]]) -> set[int]:
+    """Which lines are headings with their text right below, as the pages of a PDF have them.
+
+    Such a line begins like a sentence, after the end of one, is not ended like one, leaves much of
+    its width free, and the next line begins anew.
+    """
+    longest = max((end - start for start, end in lines), default=0)
+    found: set[int] = set()
+    for number, ((start, end), (below, _)) in enumerate(pairwise(lines)):
+        begins = number == 0 or number - 1 in found or _ENDED.search(paragraph, *lines[number - 1])
+        short = end - start <= _HEADING_WIDTH * longest
+        opens = paragraph[below].isupper() or paragraph[below].isdigit()
+        words = paragraph[start:end]
+        if begins and short and opens and _HEADING.match(words) and not _GOES_ON.search(words):
+            found.add(number)
+    return found
 
 
 def _run_spans(paragraph: str, run: list[tuple[int, int]]) -> Iterator[Span]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jamba_cli.prompts import NOT_FOUND
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -53,6 +55,7 @@ def test_a_command_of_the_readme_works(command, clone):
         assert (clone / command.split(" -o ")[1].split()[0]).read_text().strip()
     else:
         assert done.stdout.strip()
+        assert NOT_FOUND not in done.stdout
 
 
 def test_the_make_commands_are_the_ones_that_ci_runs():

@@ -46,6 +46,35 @@ def test_lines_that_are_not_wrapped_are_pieces_of_their_own():
         assert line in texts
 
 
+def test_a_heading_right_above_its_text_is_no_part_of_the_sentence():
+    page = (
+        "the log of each ship that came into\nthe harbour was kept.\n8. Windows\n"
+        "A window is a part of the text that\nfits. It is read alone.\nRelated Work\n"
+        "Nobody in the harbour had tried so in\nthis way before."
+    )
+    assert [text for text, _ in found(part(page))] == [
+        "the log of each ship that came into the harbour was kept.",
+        "8. Windows",
+        "Windows",
+        "A window is a part of the text that fits.",
+        "It is read alone.",
+        "Related Work",
+        "Nobody in the harbour had tried so in this way before.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "He sailed for\nLisbon with the first ship of the year.",
+        "It was sold by Roe and\nSons, a firm of the old harbour town.",
+        "The list begins:\nAll ships that came into the harbour.",
+    ],
+)
+def test_a_short_line_that_the_next_one_goes_on_from_is_no_heading(text):
+    assert " ".join(text.split()) in [each for each, _ in found(part(f"It rained.\n{text}"))]
+
+
 def test_a_sentence_over_blocks_and_pages_is_whole_and_cited_where_it_begins():
     filler = "The harbour keeps a log of each ship.\n" * 20
     pages = (
