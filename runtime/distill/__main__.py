@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--seed", type=int, default=0)
     items = command("items", "corpus", "packages", "tokenizer", "out")
     items.add_argument("--size", type=float, default=1.0)
+    items.add_argument("--lengths", type=int, nargs="+", default=evalset.NEEDLE_LENGTHS)
     exported = command("export", "checkpoint", "teacher", "tokenizer", "out")
     exported.add_argument("--unquantized", action="store_true", help="bf16, to compare with")
     asked = command("sensitivity", "model", "teacher", "corpus", "tokenizer")
@@ -138,7 +139,7 @@ def main() -> None:
             seed=args.seed,
         )
     elif args.command == "items":
-        evalset.build(args.corpus, args.packages, args.tokenizer, args.out, args.size)
+        evalset.build(args.corpus, args.packages, args.tokenizer, args.out, args.size, args.lengths)
     elif args.command == "export":
         files = args.checkpoint, args.teacher, args.tokenizer, args.out
         export.export(*files, quantized=not args.unquantized)

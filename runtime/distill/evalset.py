@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -207,11 +207,22 @@ def read_papers(archive: Path) -> Iterator[tuple[str, str, str]]:
             yield str(paper["title"]), abstract, tidy("\n\n".join(body))
 
 
-def build(corpus: Path, packages: Path, tokenizer: Path, out: Path, size: float = 1.0) -> None:
+NEEDLE_LENGTHS = (2048, 4096, 8192)
+"""Tokens of the prompts that a planted fact is looked for in."""
+
+
+def build(
+    corpus: Path,
+    packages: Path,
+    tokenizer: Path,
+    out: Path,
+    size: float = 1.0,
+    lengths: Sequence[int] = NEEDLE_LENGTHS,
+) -> None:
     """Writes all items to a .json.xz file; `size` scales their number."""
     maker = SetMaker(Layout(), load(corpus), tokenizer, seed=2024)
     items: list[Item] = []
-    for length in (2048, 4096, 8192):
+    for length in lengths:
         items += maker.needles(length, max(2, int(60 * size)))
     items += maker.code(max(2, int(100 * size)))
     items += maker.questions(max(2, int(240 * size)))

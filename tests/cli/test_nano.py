@@ -43,10 +43,19 @@ def test_a_planted_fact_is_found_and_quoted_where_it_stands(here, letters):
     ]
 
 
-def test_what_is_not_in_the_document_is_not_found(here, tmp_path):
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which code opens the vault under the lighthouse?",
+        "Who won the World Cup in 1998?",
+        "Where is parse_header defined?",
+        "How many engines does the rescue boat have?",
+    ],
+)
+def test_what_is_not_in_the_document_is_not_found(here, tmp_path, question):
     path = tmp_path / "letters.txt"
     path.write_text(LETTERS.format(fact="The lighthouse is painted every second year."))
-    result = ask(here, path, "Which code opens the vault under the lighthouse?")
+    result = ask(here, path, question)
     assert not result["found"]
     assert result["answer"] == "Not found in the document."
     assert result["references"] == []
@@ -105,6 +114,25 @@ def test_a_real_pdf_is_summarized_in_quotes_that_are_true(here, temperature):
     assert {r["status"] for r in references} == {"quoted"}
     assert result["answer"].count("\n") == len(references) - 1
     assert result["complete"]
+
+
+def test_a_fact_is_found_through_windows(here):
+    done = here(
+        *("ask", str(REPORT), "How large is the context of the model?", "--pages", "1-2"),
+        *("--json", "-q", "--context", "1200"),
+    )
+    result = json.loads(done.stdout)
+    assert result["windows"] > 1
+    assert result["found"]
+    assert {r["status"] for r in result["references"]} == {"quoted"}
+
+
+def test_what_it_is_is_said_once_and_not_when_quiet(here, letters):
+    question = "Which code opens the vault under the lighthouse?"
+    told = here("ask", str(letters), question).stderr
+    (line,) = [line for line in told.splitlines() if "answers with quotes" in line]
+    assert "for answers in prose: jamba models pull jamba2-3b" in line
+    assert "answers with quotes" not in here("ask", str(letters), question, "-q").stderr
 
 
 def test_windows_are_merged_into_quotes_that_are_true(here):
