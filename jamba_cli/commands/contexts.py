@@ -79,7 +79,10 @@ def remove(
 
 @app.command()
 def gc(json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Remove leftovers, broken contexts, and the longest unused ones over the quota."""
+    """Remove leftovers, broken contexts, and the longest unused ones over the quota.
+
+    Looks at manifests and lengths; `verify` reads every byte.
+    """
     from jamba_cli import session
     from jamba_cli.contexts import remove
 

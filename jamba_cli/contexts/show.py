@@ -115,7 +115,8 @@ def verify(refs: Sequence[str], run: Session) -> None:
     if damaged:
         raise JambaError(
             f"{len(damaged)} of {plural(len(chosen), 'context')} damaged",
-            hint="they are never used; jamba contexts gc removes them",
+            hint="damaged parts are never used; to remove: jamba contexts rm "
+            + " ".join(one.id for one in damaged),
         )
 
 

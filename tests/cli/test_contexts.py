@@ -417,16 +417,34 @@ def test_rm_all_and_by_id(here, model, notes, tmp_path):
     assert listed(here) == []
 
 
-def test_verify_finds_one_flipped_bit_and_gc_removes_what_is_broken(ingested, here, store):
-    assert here("contexts", "verify").stdout.endswith("sound\n")
-    segment = max(store.glob("*/*.safetensors"))
-    data = bytearray(segment.read_bytes())
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
     data[-9] ^= 1
-    segment.write_bytes(data)
-    done = here("contexts", "verify", "@notes")
-    assert done.returncode == 1
-    assert "checksum" in done.stdout
-    segment.write_bytes(data[:-20])
+    path.write_bytes(data)
+
+
+def test_verify_finds_one_flipped_bit_and_its_hint_removes_what_is_broken(
+    ingested, here, ask, store, tmp_path
+):
+    (tmp_path / "b.txt").write_text("other " * 300)
+    ask("b.txt", "what?")
+    assert here("contexts", "verify").stdout.count("sound\n") == 2
+    [broken] = [one["id"] for one in listed(here) if one["names"]]
+    flip_a_bit(max(store.glob(f"{broken}/*.safetensors")))
+    for ref in ("@notes", broken):
+        done = here("contexts", "verify", ref)
+        assert done.returncode == 1
+        assert "checksum" in done.stdout
+    command = done.stderr.splitlines()[-1].partition("to remove: jamba ")[2]
+    assert here(*command.split()).returncode == 0
+    left = here("contexts", "verify")
+    assert left.returncode == 0
+    assert left.stdout.count("sound\n") == 1
+
+
+def test_gc_removes_what_is_broken_at_first_sight(ingested, here, store):
+    segment = max(store.glob("*/*.safetensors"))
+    segment.write_bytes(segment.read_bytes()[:-20])
     assert "bytes instead of" in here("contexts", "list").stdout
     collected = here("contexts", "gc")
     assert collected.returncode == 0
