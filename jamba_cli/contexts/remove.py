@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from jamba_cli.contexts.opening import find_saved
 from jamba_cli.contexts.saving import open_store
 from jamba_cli.human import format_bytes
+from jamba_cli.output import Output
 from jamba_cli.session import Session
 from jamba_cli.sources.names import plural
 from runtime.errors import JambaError, UsageError
 
 if TYPE_CHECKING:
-    from runtime.contexts import ContextStore
+    from runtime.contexts import Context, ContextStore
 
 
 def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
@@ -67,6 +68,15 @@ def _ids(refs: Sequence[str], store: ContextStore) -> list[str]:
     return list(found)
 
 
+def note_other_format(contexts: Sequence[Context], output: Output) -> None:
+    """Says what removes contexts of another version of jamba, if there are any."""
+    if contexts:
+        output.note(
+            f"{plural(len(contexts), 'context')} of another version of jamba; "
+            f"to remove: jamba contexts rm {' '.join(one.id for one in contexts)}"
+        )
+
+
 def collect(run: Session) -> None:
     """Removes leftovers, broken contexts and what is over the quota."""
     done = open_store(run.settings).collect()
@@ -76,6 +86,7 @@ def collect(run: Session) -> None:
                 "schema_version": 1,
                 "command": "contexts gc",
                 "removed": list(done.removed),
+                "left": [context.id for context in done.left],
                 "bytes_freed": done.nbytes,
             }
         )
@@ -83,3 +94,4 @@ def collect(run: Session) -> None:
     for line in done.removed:
         run.output.line(line)
     run.output.line(f"{format_bytes(done.nbytes)} freed")
+    note_other_format(done.left, run.output)

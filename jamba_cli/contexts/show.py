@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jamba_cli.contexts.opening import find_saved
+from jamba_cli.contexts.remove import note_other_format
 from jamba_cli.contexts.saving import open_store
 from jamba_cli.human import format_age, format_bytes
 from jamba_cli.output import Output
@@ -104,14 +105,16 @@ def verify(refs: Sequence[str], run: Session) -> None:
     store = open_store(run.settings)
     chosen = _chosen(store, refs)
     problems = {context.id: store.verify(context) for context in chosen}
-    damaged = [context for context in chosen if problems[context.id]]
+    other = [context for context in chosen if context.other_format]
+    damaged = [one for one in chosen if problems[one.id] and not one.other_format]
     if run.output.json:
         listed = [{"id": one.id, "problems": problems[one.id]} for one in chosen]
         run.output.result({"schema_version": 1, "command": "contexts verify", "contexts": listed})
     else:
         for one in chosen:
             said = "; ".join(problems[one.id]) or "sound"
-            run.output.line(f"{one.id}  {said}", "red" if problems[one.id] else None)
+            run.output.line(f"{one.id}  {said}", "red" if one in damaged else None)
+    note_other_format(other, run.output)
     if damaged:
         raise JambaError(
             f"{len(damaged)} of {plural(len(chosen), 'context')} damaged",
@@ -189,4 +192,6 @@ def _trouble(context: Context) -> str:
 
 
 def _style(context: Context) -> str | None:
-    return "red" if context.problem else None if context.complete else "yellow"
+    if context.problem and not context.other_format:
+        return "red"
+    return None if context.complete else "yellow"

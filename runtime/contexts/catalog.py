@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runtime.contexts import files
-from runtime.contexts.hashing import DamagedError
+from runtime.contexts.hashing import DamagedError, OtherFormatError
 from runtime.contexts.manifest import FILE, Manifest
 from runtime.contexts.records import Context, Segment
 
@@ -32,6 +32,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedError(f"{FILE} is missing") from None
     except OSError as error:
         raise DamagedError(f"{FILE} can't be read: {error.strerror}") from None
+    except OtherFormatError:
+        raise
     except DamagedError as error:
         raise DamagedError(f"{FILE}: {error}") from None
 
@@ -50,9 +52,11 @@ def read_context(folder: Path, names: Mapping[str, tuple[str, ...]]) -> Context 
     try:
         manifest = read_manifest(folder)
     except DamagedError as error:
+        other = isinstance(error, OtherFormatError)
         return Context(
-            folder.name, folder, 0, False, nbytes, used, used, None, {}, known, problem=str(error)
-        )
+            folder.name, folder, 0, False, nbytes, used, used, None, {}, known,
+            problem=str(error), other_format=other,
+        )  # fmt: skip
     return Context(
         id=folder.name,
         path=folder,

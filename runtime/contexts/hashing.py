@@ -21,6 +21,10 @@ class DamagedError(Exception):
     """Something stored is not what was written; the message says what, in one line."""
 
 
+class OtherFormatError(DamagedError):
+    """Something stored is sound but of another version of jamba, which may want it."""
+
+
 def checksum(data: bytes | memoryview) -> str:
     """The SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from runtime.contexts.hashing import CHECKSUM_DIGITS, DamagedError, seal, unseal
+from runtime.contexts.hashing import (
+    CHECKSUM_DIGITS,
+    DamagedError,
+    OtherFormatError,
+    seal,
+    unseal,
+)
 from runtime.contexts.records import Identity, Segment
 
 FILE = "context.json"
@@ -42,10 +48,15 @@ class Manifest:
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
-        """The inverse of `encode`; raises DamagedError for anything that it does not write."""
+        """The inverse of `encode`; raises DamagedError for anything that it does not write.
+
+        Another version's is an OtherFormatError.
+        """
         values = unseal(data)
         if (found := values.pop("format", None)) != FORMAT:
-            raise DamagedError(f"it has format {found!r}, this version of jamba reads {FORMAT!r}")
+            raise OtherFormatError(
+                f"of another version of jamba (format {found!r}, this one reads {FORMAT!r})"
+            )
         try:
             values["identity"] = Identity(**values["identity"])
             values["segments"] = tuple(Segment(**each) for each in values["segments"])

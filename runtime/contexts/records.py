@@ -63,7 +63,8 @@ class Context:
     `tokens` is the length of its prompt, `saved_tokens` how far it was read; both are equal when
     `complete`.  `created` and `used` are seconds since 1970; `nbytes` counts a file that is
     shared with another context in full.  `problem` says in one line why it can't be used, and is
-    empty if nothing is known against it.
+    empty if nothing is known against it; with `other_format` that is not damage but the format
+    of another version of jamba.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Context:
     attachments: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     problem: str = ""
+    other_format: bool = False
 
     @property
     def saved_tokens(self) -> int:
@@ -128,10 +130,14 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a clean-up removed: one line each, and the bytes that it freed."""
+    """What a clean-up removed: one line each, and the bytes that it freed.
+
+    `left` are the contexts of another version of jamba, which it does not judge.
+    """
 
     removed: tuple[str, ...]
     nbytes: int
+    left: tuple[Context, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,11 @@ class ContextStore:
     def lookup(self, identity: Identity, ids: Sequence[int]) -> Found:
         """All stored checkpoints that these ids can go on from, longest first.
 
-        The notes say which contexts had to be passed over: damaged ones, and one that has more of
-        these ids but was made by another model, scheme, version or tokenizer.
+        The notes say which contexts had to be passed over: damaged ones and those of another
+        version of jamba, where they have or may have these ids, and one that has more of these ids
+        but was made by another model, scheme, version or tokenizer.
         """
+        wanted = context_id(identity, ids)
         contexts = self.contexts()
         ends = {segment.end for context in contexts for segment in context.segments}
         hashes = prefix_hashes(ids, ends)
@@ -48,16 +50,13 @@ class ContextStore:
         foreign: list[Match] = []
         notes: list[str] = []
         for context in contexts:
-            if context.problem:
-                notes.append(
-                    f"saved context {context.id} is damaged, `jamba contexts gc` removes it: "
-                    f"{context.problem}"
-                )
             own = context.identity == identity
             count = _matching(context.segments, hashes)
             segments = context.segments[:count]
             if own:
                 segments = catalog.usable(context.path, segments)
+            if context.problem and (context.id == wanted or len(segments) < count):
+                notes.append(_passed_over(context))
             for length in range(len(segments), 0, -1):
                 last = segments[length - 1]
                 if last.end < len(ids) or last.logits:
@@ -169,6 +168,12 @@ def context_id(identity: Identity, ids: Sequence[int]) -> str:
     """The id of the context of exactly these tokens: the same in every process."""
     fields = "\n".join((identity.model, identity.scheme, identity.numerics, identity.tokenizer))
     return checksum(fields.encode() + b"\n" + id_bytes(ids))[: catalog.ID_DIGITS]
+
+
+def _passed_over(context: Context) -> str:
+    if context.other_format:
+        return f"saved context {context.id} is {context.problem}: not used"
+    return f"saved context {context.id} is damaged: {context.problem}"
 
 
 def _matching(segments: Sequence[Segment], hashes: Mapping[int, str]) -> int:

@@ -98,7 +98,7 @@ def collect(store: ContextStore) -> Collected:
             if context is None or not (context.problem or context.segments):
                 removed.append(f"{folder.name}: unfinished")
                 nbytes += delete(folder)
-            elif context.problem and not _other_format(context):
+            elif context.problem and not context.other_format:
                 removed.append(f"{folder.name}: {context.problem}")
                 nbytes += delete(folder)
     for context in _outdone(store.contexts()):
@@ -113,11 +113,8 @@ def collect(store: ContextStore) -> Collected:
     for path in (store.root / LOCKS).glob("*.lock"):
         with try_locked(path):  # what a process that was killed left is removed by this
             pass
-    return Collected(tuple(removed), nbytes)
-
-
-def _other_format(context: Context) -> bool:
-    return " has format " in context.problem
+    left = tuple(context for context in store.contexts() if context.other_format)
+    return Collected(tuple(removed), nbytes, left)
 
 
 def _partials(folder: Path, removed: list[str]) -> int:

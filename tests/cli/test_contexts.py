@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contexts import files
+from runtime.contexts import files, manifest
 from tests.tiny_model import write_model
 
 TEXT = "".join(f"Line {n} of the notes, and what it says.\n" for n in range(1, 60))
@@ -440,6 +440,29 @@ def test_verify_finds_one_flipped_bit_and_its_hint_removes_what_is_broken(
     left = here("contexts", "verify")
     assert left.returncode == 0
     assert left.stdout.count("sound\n") == 1
+
+
+def test_a_context_of_another_version_is_left_until_rm_and_said_only_where_it_matters(
+    ingested, here, ask, tmp_path, monkeypatch
+):
+    [context] = listed(here)
+    monkeypatch.setattr(manifest, "FORMAT", "jamba-context-2")
+    (tmp_path / "b.txt").write_text("other " * 300)
+    unrelated, same = (ask(one, "what?", "--no-save") for one in ("b.txt", "notes.txt"))
+    assert not any("saved context" in one for one in unrelated["warnings"])
+    said = f"saved context {context['id']} is of another version of jamba"
+    assert any(one.startswith(said) for one in same["warnings"])
+    assert "of another version of jamba" in here("contexts", "list").stdout
+    verified = here("contexts", "verify")
+    assert verified.returncode == 0
+    assert "of another version of jamba (format 'jamba-context-1'" in verified.stdout
+    collected = here("contexts", "gc")
+    assert collected.stdout == "0 B freed\n"
+    for done in (verified, collected):
+        command = done.stderr.splitlines()[-1].partition("to remove: jamba ")[2]
+        assert command.split() == ["contexts", "rm", context["id"]]
+    assert here(*command.split()).returncode == 0
+    assert listed(here) == []
 
 
 def test_gc_removes_what_is_broken_at_first_sight(ingested, here, store):

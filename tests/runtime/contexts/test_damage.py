@@ -122,7 +122,7 @@ def test_a_manifest_that_is_none(engine, ids, store, saved, data):
     assert store.contexts()[0].problem
     got = check(engine, ids, store, saved)
     assert got.reused == 0
-    assert "is damaged" in got.notes[0]
+    assert got.notes[0].startswith(f"saved context {context.id} is damaged: context.json")
     assert check(engine, ids, store, saved).notes == ()
 
 
@@ -130,10 +130,33 @@ def test_another_format_is_named_and_left_alone(engine, ids, store, saved, monke
     monkeypatch.setattr(manifest, "FORMAT", "jamba-context-2")
     got = check(engine, ids, store, saved, save=False)
     assert got.reused == 0
-    assert "'jamba-context-1', this version of jamba reads 'jamba-context-2'" in got.notes[0]
-    assert store.collect().removed == ()
+    assert got.notes == (
+        f"saved context {saved[2].id} is of another version of jamba (format 'jamba-context-1', "
+        "this one reads 'jamba-context-2'): not used",
+    )
+    collected = store.collect()
+    assert collected.removed == ()
+    assert [one.id for one in collected.left] == [saved[2].id]
+    assert read(engine, ids[::-1], store, save=False)[0].notes == ()
     monkeypatch.undo()
+    assert store.collect().left == ()
     assert check(engine, ids, store, saved).reused == len(ids)
+
+
+def test_what_is_damaged_elsewhere_is_not_said(engine, ids, store, saved):
+    """Neither to other documents, nor to those that share only what is sound."""
+    context = saved[2]
+    segment = context.segments[2]
+    (context.path / segment.file).write_bytes(b"short")
+    assert read(engine, ids[::-1], store, save=False)[0].notes == ()
+    fork = [*ids[: segment.start], 1, 2, 3]
+    got = read(engine, fork, store, save=False)[0]
+    assert (got.reused, got.notes) == (segment.start, ())
+    got = read(engine, [*ids[: segment.end], 1, 2, 3], store, save=False)[0]
+    assert (got.reused, len(got.notes)) == (segment.start, 1)
+    assert got.notes[0].startswith(f"saved context {context.id} is damaged: {segment.file} has 5 ")
+    (context.path / "context.json").write_bytes(b"{}")
+    assert read(engine, ids[::-1], store, save=False)[0].notes == ()
 
 
 @pytest.mark.parametrize(
