@@ -180,8 +180,9 @@ class _Reading:
         keep = {self.id, match.context.id} if match else {self.id}
         folder = self.store.root / self.id
         try:
-            if note := upkeep.make_room(self.store, needed, keep):
-                self.notes.append(note)
+            room = upkeep.make_room(self.store, needed, keep)
+            self.notes += room.notes
+            if not room.made:
                 return None
             manifest = writer.begin(folder, self.identity, len(self.ids), match, *described)
         except OSError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.contexts import catalog, files, names
 from runtime.contexts.hashing import DamagedError
@@ -46,21 +47,76 @@ def used_bytes(contexts: list[Context]) -> int:
     return sum(sizes.values())
 
 
-def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> str:
-    """Removes contexts until `nbytes` more fit quota and disk, never `keep`; else says why not."""
+class Room(NamedTuple):
+    """Whether there is room now; the notes say what was removed for it, or why there is none."""
+
+    made: bool
+    notes: tuple[str, ...] = ()
+
+
+def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> Room:
+    """Removes contexts, never `keep`, until `nbytes` more fit the quota and the disk.
+
+    The least recently used go first, and for the disk none that has a name.  If the disk would
+    still be too full without all of them, they stay.
+    """
     if nbytes > store.quota_bytes:
-        return (
+        refusal = (
             f"not saved: {nbytes / 1e6:,.0f} MB are more than the quota for saved contexts, "
             f"{store.quota_bytes / 1e6:,.0f} MB"
         )
+        return Room(False, (refusal,))
     list(_evict(store, store.quota_bytes - nbytes, keep))
+    notes = _free_disk(store, nbytes + RESERVE_BYTES, keep)
     free = files.free_bytes(store.root)
     if nbytes + RESERVE_BYTES > free:
-        return (
+        refusal = (
             f"not saved: it takes {nbytes / 1e6:,.0f} MB, and only {free / 1e6:,.0f} MB are free "
-            f"at {store.root}"
+            f"at {store.root}, where {RESERVE_BYTES / 1e6:,.0f} MB are to stay free"
         )
-    return ""
+        return Room(False, (*notes, refusal))
+    return Room(True, notes)
+
+
+def _free_disk(store: ContextStore, wanted: int, keep: Collection[str]) -> tuple[str, ...]:
+    """Removes contexts without a name until so many bytes are free; what it removed, in a line."""
+    missing = wanted - files.free_bytes(store.root)
+    if missing <= 0:
+        return ()
+    spare = [each for each in store.contexts() if not each.names and each.id not in keep]
+    gone: list[str] = []
+    freed = 0
+    for context in _enough(reversed(spare), missing):
+        with try_locked(store.lock_path(context.id)) as free:
+            if free:
+                freed += delete(context.path)
+                gone.append(context.id)
+    if not gone:
+        return ()
+    return (
+        f"the disk is nearly full: removed the saved contexts that were not used for longest, "
+        f"{freed / 1e6:,.0f} MB: {', '.join(gone)}",
+    )
+
+
+def _enough(contexts: Iterable[Context], missing: int) -> list[Context]:
+    """The first contexts whose removal frees so many bytes; none if that of all does not.
+
+    A file that several share is freed with the last of them.
+    """
+    chosen: list[Context] = []
+    links: Counter[tuple[int, int]] = Counter()
+    for context in contexts:
+        chosen.append(context)
+        with suppress(OSError):
+            for child in context.path.iterdir():
+                status = child.stat(follow_symlinks=False)
+                file = (status.st_dev, status.st_ino)
+                links[file] += 1
+                missing -= status.st_size if links[file] == status.st_nlink else 0
+        if missing <= 0:
+            return chosen
+    return []
 
 
 def _evict(

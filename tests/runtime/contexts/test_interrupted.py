@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -140,7 +141,79 @@ def test_nothing_is_written_to_a_disk_that_is_nearly_full(engine, ids, store, mo
     assert got.context_id is None
     (note,) = got.notes
     assert note.startswith("not saved: it takes 0 MB, and only 500 MB are free")
+    assert note.endswith(f"at {store.root}, where 500 MB are to stay free")
     assert store.contexts() == []
+
+
+def small_disk(store, free):
+    """`files.free_bytes` of a disk with so many bytes free now, besides what stays free."""
+    taken = upkeep.used_bytes(store.contexts())
+    return lambda _path: upkeep.RESERVE_BYTES + free + taken - upkeep.used_bytes(store.contexts())
+
+
+def save_four(engine, ids, store):
+    """Four contexts of one size, the least recently used first, and that size."""
+    saved = [read(engine, [number, *ids[:80]], store)[0].context_id for number in range(4)]
+    for number, context_id in enumerate(saved):
+        used = time.time() - 100 + 10 * number
+        os.utime(store.get(context_id).path / "context.json", (used, used))
+    return saved, store.get(saved[0]).nbytes
+
+
+def test_on_a_disk_that_is_nearly_full_the_least_recently_used_go(engine, ids, store, monkeypatch):
+    saved, size = save_four(engine, ids, store)
+    store.set_name("kept", [saved[0]], {})
+    monkeypatch.setattr(files, "free_bytes", small_disk(store, size // 2))
+    got, _ = read(engine, [9, *ids[:80]], store)
+    assert got.context_id is not None
+    (note,) = got.notes
+    assert note.startswith("the disk is nearly full: removed the saved contexts")
+    assert note.endswith(f": {saved[1]}")
+    assert {one.id for one in store.contexts()} == {saved[0], saved[2], saved[3], got.context_id}
+    assert read(engine, [9, *ids[:80]], store)[0].notes == ()
+
+
+@pytest.mark.parametrize("why", ["too little", "named", "in use"])
+def test_nothing_goes_where_it_would_not_help(engine, ids, store, monkeypatch, why):
+    saved, size = save_four(engine, ids, store)
+    if why == "named":
+        store.set_name("kept", saved, {})
+    short = 20 * size if why == "too little" else size // 2
+    monkeypatch.setattr(files, "free_bytes", small_disk(store, -short))
+    held = [store.lock_path(one) for one in saved] if why == "in use" else []
+    with ExitStack() as stack:
+        for path in held:
+            stack.enter_context(locks.locked(path))
+        got, _ = read(engine, [9, *ids[:80]], store)
+    assert got.context_id is None
+    (note,) = got.notes
+    assert note.startswith("not saved: it takes ")
+    assert {one.id for one in store.contexts()} == set(saved)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_file_that_two_contexts_share_is_free_when_both_are_gone(
+    engine, ids, store, monkeypatch, more
+):
+    newer = read(engine, ids, store)[0].context_id
+    older = read(engine, [*ids[:96], 1, 2, 3, 4], store)[0].context_id
+    os.utime(store.get(older).path / "context.json", (1, 1))
+    sizes = [path.stat() for path in store.get(older).path.iterdir()]
+    own = sum(one.st_size for one in sizes if one.st_nlink == 1)
+    assert 0 < own < store.get(older).nbytes / 2
+    monkeypatch.setattr(files, "free_bytes", small_disk(store, 0))
+    room = upkeep.make_room(store, own + more, ())
+    assert room.made
+    assert room.notes[0].endswith(f": {older}, {newer}" if more else f": {older}")
+    assert [one.id for one in store.contexts()] == ([] if more else [newer])
+
+
+def test_what_a_prompt_goes_on_from_is_not_removed_for_it(engine, ids, store, monkeypatch):
+    saved = read(engine, ids, store)[0].context_id
+    monkeypatch.setattr(files, "free_bytes", small_disk(store, 0))
+    got, _ = read(engine, [*ids[:140], 1, 2], store)
+    assert (got.reused > 96, got.context_id) == (True, None)
+    assert [one.id for one in store.contexts()] == [saved]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
