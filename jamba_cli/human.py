@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+_BYTE_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
 
 
 def parse_count(text: str) -> int:
-    """A number of tokens or bytes: `4096`, `16k`, `1.5M`; k, M and G are powers of 1024.
+    """A number of tokens: `4096`, `16k`, `1.5M`; k, M and G are powers of 1024.
 
     Raises ValueError for anything else, for zero and for what is not a whole number.
     """
@@ -19,6 +22,22 @@ def parse_count(text: str) -> int:
     value = float(match[1]) * _FACTORS[match[2].lower()]
     if value < 1 or value != int(value):
         raise ValueError(f"'{text}' is not a whole number above zero")
+    return int(value)
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes: `500M`, `1.5 GB`; k, M, G and T are powers of 1000, as in `format_bytes`.
+
+    Raises ValueError for anything else, for zero and for what is not a whole number.
+    """
+    match = _BYTES.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    if match is None:
+        raise ValueError(
+            f"'{text}' is not a number of bytes such as 500M or 50G (k, M, G, T: powers of 1000)"
+        )
+    value = Decimal(match[1]) * _BYTE_FACTORS[match[2].lower()]
+    if value < 1 or value != int(value):
+        raise ValueError(f"'{text}' is not a whole number of bytes above zero")
     return int(value)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from jamba_cli.human import parse_count
+from jamba_cli.human import parse_bytes, parse_count
 from jamba_cli.terminal import visible
 from runtime.errors import UsageError
 
@@ -28,6 +28,12 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("must be a number such as 4096 or 16k")
     return parse_count(str(value))
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be a number of bytes such as 500M or 50G")
+    return parse_bytes(str(value))
 
 
 def _switch(value: object) -> bool:
@@ -64,7 +70,10 @@ def _setting(default: object, parse: Callable[[object], object]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The values in force; counts are tokens, None leaves the choice to the command or model."""
+    """The values in force; counts are tokens, those of the quota bytes.
+
+    None leaves the choice to the command or model.
+    """
 
     model: str = _setting("nano", _name)
     device: str = _setting("auto", parse_device)
@@ -76,7 +85,7 @@ class Settings:
     max_tokens: int | None = _setting(None, _count)
     over_budget: str = _setting("windows", _one_of("windows", "fail", "drop"))
     save: bool = _setting(True, _switch)
-    context_quota: int = _setting(20_000_000_000, _count)  # bytes
+    context_quota: int = _setting(20_000_000_000, _bytes)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 

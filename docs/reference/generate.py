@@ -116,8 +116,8 @@ SCHEMAS = {
         "since 1970), `model`, `scheme`, `numerics`, `arguments`, `directory`, `sources`: a list "
         "of `path`, `sha256` (of the text as it was read), `tokens` (first and end, or null). "
         "`jamba contexts show` gives `contexts`; `rm` gives `removed`, `names`, `bytes_freed`; "
-        "`gc` gives `removed` (one line each), `bytes_freed`; `verify` gives `contexts`: a list of "
-        "`id`, `problems`; `path` gives `path`."
+        "`gc` gives `removed` (one line each), `left` (ids of another version of jamba), "
+        "`bytes_freed`; `verify` gives `contexts`: a list of `id`, `problems`; `path` gives `path`."
     ),
     "plan": (
         "`schema_version` 1, `command`, `model`, `device`, `available_bytes`, `context_tokens`, "
@@ -204,7 +204,8 @@ def _settings() -> str:
         "max_tokens": "tokens",
         "over_budget": "windows, fail, drop",
         "save": "true, false: whether what was read is kept",
-        "context_quota": "bytes that saved contexts may take, such as 50G",
+        "context_quota": "bytes that saved contexts may take, such as 500M or 50G: k, M, G and T "
+        "are powers of 1000",
     }
     rows = []
     for key, meaning in values.items():

@@ -17,7 +17,7 @@ import pytest
 from entry_point import hermetic_environ
 
 from jamba_cli import progress
-from jamba_cli.human import format_bytes, format_rate, format_seconds, parse_count
+from jamba_cli.human import format_bytes, format_rate, format_seconds, parse_bytes, parse_count
 from jamba_cli.output import Output
 from jamba_cli.progress import NullReporter, Phase, PlainReporter, make_reporter
 from jamba_cli.progress_bar import BarReporter, status_line
@@ -241,6 +241,26 @@ def test_human_counts(text, number):
 def test_what_is_no_count(text):
     with pytest.raises(ValueError, match="is not a"):
         parse_count(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("812", 812), ("40m", 40_000_000), ("40M", 40_000_000), ("40 MB", 40_000_000),
+     ("10k", 10_000), ("10K", 10_000), ("50G", 50 * 10**9), ("50gb", 50 * 10**9),
+     ("1.1G", 1_100_000_000), ("2t", 2 * 10**12), ("2T", 2 * 10**12),
+     ("20_000_000_000", 20 * 10**9), ("20,000", 20_000)],
+)  # fmt: skip
+def test_bytes_are_read_as_they_are_printed(text, number):
+    assert parse_bytes(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "k", "0", "0G", "-1", "1.5", "0.0001k", "40MiB", "40Mi", "lots", "1e9", "5P", "2GG"],
+)
+def test_what_is_no_number_of_bytes(text):
+    with pytest.raises(ValueError, match=r"is not a (whole )?number of bytes"):
+        parse_bytes(text)
 
 
 def test_numbers_for_people():

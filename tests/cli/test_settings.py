@@ -82,6 +82,8 @@ def test_no_color_of_the_environment_wins_over_the_file_not_over_the_flag(config
         ('device = "cuda:x"', ["config.toml", "device = cuda:x"]),
         ("context = true", ["config.toml", "context = True", "must be a number"]),
         ("context = -5", ["config.toml", "context = -5"]),
+        ("context_quota = 1.5", ["config.toml", "context_quota = 1.5", "such as 500M or 50G"]),
+        ('context_quota = "4GiB"', ["config.toml", "context_quota = 4GiB", "powers of 1000"]),
         ('color = "blue"', ["config.toml", "color = blue", "auto, always, never"]),
         ('progress = "perhaps"', ["config.toml", "progress = perhaps", "true or false"]),
         ('over_budget = "cut"', ["config.toml", "over_budget = cut", "windows, fail, drop"]),
@@ -111,6 +113,14 @@ def test_missing_config_is_an_error_only_if_it_was_named(tmp_path):
 def test_bad_variable_names_the_variable():
     with pytest.raises(UsageError, match="environment: JAMBA_CONTEXT = lots"):
         load_settings({}, {"JAMBA_CONTEXT": "lots"})
+
+
+def test_the_quota_is_in_powers_of_1000_wherever_it_stands(config):
+    assert load_settings({}, config('context_quota = "40m"')).context_quota == 40_000_000
+    assert load_settings({}, config("context_quota = 40_000_000")).context_quota == 40_000_000
+    assert load_settings({}, {"JAMBA_CONTEXT_QUOTA": "1.5T"}).context_quota == 1_500_000_000_000
+    with pytest.raises(UsageError, match=r"environment: JAMBA_CONTEXT_QUOTA = much: 'much' is not"):
+        load_settings({}, {"JAMBA_CONTEXT_QUOTA": "much"})
 
 
 def test_bad_config_is_exit_2_in_the_command(jamba, tmp_path):
