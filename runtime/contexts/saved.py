@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from runtime.cache import HybridCache
-from runtime.contexts import checkpoints, upkeep, writer
+from runtime.contexts import checkpoints, estimate, upkeep, writer
 from runtime.contexts.hashing import DamagedError, prefix_hashes
 from runtime.contexts.identity import identify
 from runtime.contexts.layout import costs, layout
@@ -175,11 +175,12 @@ class _Reading:
         described: _Described,
     ) -> ContextWriter | None:
         started = time.monotonic()
-        token_bytes, state_bytes = costs(self.cache)
-        needed = (len(self.ids) - self.cache.position) * token_bytes + len(stops) * state_bytes
+        start, vocab_size = self.cache.position, self.engine.config.vocab_size
+        planned = estimate.planned_segments(self.cache, start, stops, vocab_size)
         keep = {self.id, match.context.id} if match else {self.id}
         folder = self.store.root / self.id
         try:
+            needed = estimate.added_nbytes(folder, self.identity, match, planned, *described)
             room = upkeep.make_room(self.store, needed, keep)
             self.notes += room.notes
             if not room.made:

@@ -57,13 +57,14 @@ class Room(NamedTuple):
 def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> Room:
     """Removes contexts, never `keep`, until `nbytes` more fit the quota and the disk.
 
-    The least recently used go first, and for the disk none that has a name.  If the disk would
-    still be too full without all of them, they stay.
+    The least recently used go first, and for the disk none that has a name.  None go if what is
+    kept leaves no room in the quota, or if the disk would be too full without all of them.
     """
-    if nbytes > store.quota_bytes:
+    kept = used_bytes([each for each in store.contexts() if each.id in keep])
+    if kept + nbytes > store.quota_bytes:
         refusal = (
-            f"not saved: {nbytes / 1e6:,.0f} MB are more than the quota for saved contexts, "
-            f"{store.quota_bytes / 1e6:,.0f} MB"
+            f"not saved: {(kept + nbytes) / 1e6:,.1f} MB are more than the quota for saved "
+            f"contexts, {store.quota_bytes / 1e6:,.1f} MB"
         )
         return Room(False, (refusal,))
     list(_evict(store, store.quota_bytes - nbytes, keep))

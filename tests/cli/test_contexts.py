@@ -208,6 +208,18 @@ def test_a_quota_that_is_too_small_is_said(ask, notes):
     assert result["context"]["reason"] == "see the warning"
 
 
+def test_a_quota_counts_all_that_an_ingest_takes(here, notes, model, store, tmp_path):
+    ingest = ["ingest", "notes.txt", "-m", model]
+    assert here(*ingest).returncode == 0
+    nbytes = sum(path.stat().st_size for path in store.glob("*/*"))
+    for quota, code in ((nbytes - 1, 1), (nbytes, 0)):
+        here("contexts", "rm", "--all")
+        done = here(*ingest, JAMBA_CONTEXT_QUOTA=str(quota))
+        assert done.returncode == code, done.stderr
+        assert ("more than the quota" in done.stderr) == bool(code)
+        assert len(listed(here)) == 1 - code
+
+
 # By name
 
 

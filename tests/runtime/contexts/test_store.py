@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from runtime.contexts import ContextStore, locks
+from runtime.contexts import ContextStore, Mark, locks, upkeep
 from runtime.errors import JambaError, UsageError
 from tests.runtime.contexts.reading import read
 
@@ -160,6 +160,70 @@ def test_a_context_larger_than_the_quota_is_not_written(engine, ids, store):
     assert got.context_id is None
     assert "more than the quota for saved contexts" in got.notes[0]
     assert [context.id for context in store.contexts()] == [other]
+
+
+ATTACHED = {"info": {"sources": ["ä", "b"] * 9}, "attachments": {"document.json": b"x" * 5_000}}
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """What room was asked for, in bytes, once for each context that was begun."""
+    asked: list[int] = []
+    real = upkeep.make_room
+
+    def make_room(store, nbytes, keep):
+        asked.append(nbytes)
+        return real(store, nbytes, keep)
+
+    monkeypatch.setattr(upkeep, "make_room", make_room)
+    return asked
+
+
+def test_the_room_that_is_asked_for_is_what_is_taken(engine, ids, store, asked_for):
+    """Manifest and attachments too; a first part that is there already, or linked, is not."""
+
+    def stop(done, _total, _cache):
+        if done >= 70:
+            raise InterruptedError
+
+    def grows_as_asked(prompt, **options):
+        before = upkeep.used_bytes(store.contexts())
+        got, _ = read(engine, prompt, store, **ATTACHED, **options)
+        assert got.notes == () or "checksum" in got.notes[0]
+        assert upkeep.used_bytes(store.contexts()) - before == asked_for[-1]
+        return store.get(got.context_id)
+
+    whole = grows_as_asked(ids, marks=[Mark(64, "b.txt")])
+    grows_as_asked([*ids[:100], 1, 2])
+    with pytest.raises(InterruptedError):
+        read(engine, ids[::-1], store, on_chunk=stop)
+    grows_as_asked(ids[::-1])
+    first = whole.path / whole.segments[0].file
+    first.write_bytes(bytes(whole.segments[0].nbytes))
+    grows_as_asked(ids)  # anew, in place of what is damaged
+    assert len(asked_for) == 5
+
+
+def test_a_quota_is_enough_to_the_byte(engine, ids, tmp_path):
+    read(engine, ids, ContextStore(tmp_path / "any"), **ATTACHED)
+    nbytes = upkeep.used_bytes(ContextStore(tmp_path / "any").contexts())
+    exact = ContextStore(tmp_path / "exact", quota_bytes=nbytes)
+    assert read(engine, ids, exact, **ATTACHED)[0].notes == ()
+    assert exact.collect().removed == ()
+    below = ContextStore(tmp_path / "below", quota_bytes=nbytes - 1)
+    assert "more than the quota" in read(engine, ids, below, **ATTACHED)[0].notes[0]
+    assert below.contexts() == []
+
+
+def test_what_a_context_goes_on_from_counts_for_the_quota(engine, ids, store):
+    """And nothing is removed in vain: the first part can't go, so there is no room."""
+    other = read(engine, [7, *ids[:20]], store)[0].context_id
+    half = read(engine, ids[:96], store)[0].context_id
+    close = ContextStore(store.root, quota_bytes=int(1.2 * store.get(half).nbytes))
+    got, _ = read(engine, ids, close)
+    assert (got.reused, got.context_id) == (96, None)
+    assert "more than the quota for saved contexts" in got.notes[0]
+    assert {context.id for context in store.contexts()} == {half, other}
 
 
 def test_clean_up_takes_leftovers_and_nothing_else(engine, ids, store):
