@@ -196,11 +196,22 @@ def describe(folder: Path, attachments: Mapping[str, bytes]) -> tuple[Attachment
 
 
 def redescribe(folder: Path, info: Mapping[str, Any], attachments: Mapping[str, bytes]) -> None:
-    """Gives a finished context other info and attachments; raises OSError, DamagedError."""
+    """Gives a finished context other info and attachments, or the same in place of damaged ones.
+
+    Raises OSError, DamagedError.
+    """
     manifest = read_manifest(folder)
     wanted = {file: checksum(data) for file, data in attachments.items()}
     held = {each.file: each.checksum for each in manifest.attachments}
-    if dict(manifest.info) == dict(info) and held == wanted:
+    sound = all(_holds(folder / file, data) for file, data in attachments.items())
+    if dict(manifest.info) == dict(info) and held == wanted and sound:
         return
     described = describe(folder, attachments)
     files.write(folder / FILE, [replace(manifest, info=info, attachments=described).encode()])
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

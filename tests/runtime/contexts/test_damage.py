@@ -183,6 +183,23 @@ def test_a_sealed_manifest_that_contradicts_itself(engine, ids, store, saved, ch
     assert store.contexts()[0].problem
 
 
+@pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
+def test_reading_again_heals_a_damaged_attachment(engine, ids, store, saved, harm):
+    context = saved[2]
+    path = context.path / "document.json"
+    data = path.read_bytes()
+    if harm == "flip":
+        flip(path, 20)
+    else:
+        path.write_bytes(data[:-1]) if harm == "cut" else path.unlink()
+    with pytest.raises(JambaError) as caught:
+        store.attachment(context, path.name)
+    assert caught.value.hint == "read its sources again"
+    read(engine, ids, store, info={"a": 1}, attachments={path.name: data})
+    assert store.attachment(context, path.name) == data
+    assert store.verify(context) == []
+
+
 def test_a_harmed_context_does_not_harm_those_that_share_with_it(engine, ids, store, saved):
     read(engine, [*ids[:100], 1, 2, 3], store)
     sibling = store.contexts()[0]
