@@ -13,7 +13,7 @@ from jamba_cli.evidence import AnswerChecker, Evidence, Reference
 from jamba_cli.progress import Reporter
 from jamba_cli.prompts import NOT_FOUND
 from jamba_cli.quotable import answer_form
-from jamba_cli.reader import Reader
+from jamba_cli.reader import Prompt, Reader
 from jamba_cli.sources.document import Document, Part
 from jamba_cli.windows import Plan, plan
 from runtime.quoting import QuoteGuide
@@ -102,9 +102,14 @@ class Answerer:
         if len(reading.windows) == 1:
             return self.answer(reading.windows[0], task, evidence, show, keep=keep)
         notes: list[Answer] = []
+        asked = map_task or task
+        prompts = [self.reader.prompt(window, asked) for window in reading.windows]
+        if self.saving is not None and keep:
+            self.saving.expect(self.engine, [prompt.shared for prompt in prompts])
         for number, window in enumerate(reading.windows, 1):
             label = f"window {number}/{len(reading.windows)}"
-            note = self.answer(window, map_task or task, evidence, _silent, label=label, keep=keep)
+            prompt = prompts[number - 1]
+            note = self.answer(window, asked, evidence, _silent, prompt, label=label, keep=keep)
             if note.found and note.text.strip():
                 notes.append(note)
         if not notes:
@@ -133,12 +138,16 @@ class Answerer:
         task: str,
         evidence: Evidence,
         show: Show,
+        prompt: Prompt | None = None,
         *,
         label: str = "",
         keep: bool = True,
     ) -> Answer:
-        """Prefills one prompt that fits and generates, checking references on the way."""
-        prompt = self.reader.prompt(document, task)
+        """Prefills one prompt that fits and generates, checking references on the way.
+
+        `prompt` is that of the task on the document, if it is known already.
+        """
+        prompt = prompt or self.reader.prompt(document, task)
         cache = self.room(len(prompt.ids) + self.params.max_tokens)
         started = time.monotonic()
         self.reporter.phase("prefill", len(prompt.ids), "tokens")

@@ -58,7 +58,7 @@ def run_task(task: Task, opened: Opened, params: SamplingParams) -> None:
     answerer = Answerer(
         engine, reader, reporter, params,
         chunk_tokens=run.settings.chunk_tokens,
-        saving=Saving(run.settings, reader, output, opened.origin),
+        saving=Saving(run.settings, reader, output, opened.origin, keep=opened.kept),
     )  # fmt: skip
     plain = PlainText() if task.plain else None
     show = output.answer if plain is None else lambda text: output.answer(plain.push(text))

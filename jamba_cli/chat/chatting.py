@@ -51,7 +51,7 @@ def chat(opened: Opened, params: SamplingParams) -> None:
     answerer = Answerer(
         engine, reader, run.reporter, params, chunk_tokens=run.settings.chunk_tokens
     )
-    saving = Saving(run.settings, reader, output, opened.origin)
+    saving = Saving(run.settings, reader, output, opened.origin, keep=opened.kept)
     conversation = Conversation(answerer, saving, document, context=context)
     run.reporter.phase("prefill", shared, "tokens")
     conversation.begin()

@@ -27,7 +27,7 @@ from jamba_cli.windows import ANSWER_TOKENS, Plan
 from runtime.errors import InputError, JambaError, UsageError
 
 if TYPE_CHECKING:
-    from runtime.contexts import ContextStore
+    from runtime.contexts import ContextStore, Planned
 
 NOMINAL_TASK = "\n\nQuestion: " + "what? " * 16
 """A question of usual length: what is ingested is cut into windows as that question would be."""
@@ -62,14 +62,9 @@ def ingest(opened: Opened, name: str | None) -> Ingested:
     saving = Saving(run.settings, opened.reader, run.output, opened.origin, min_tokens=1)
     _read_windows(opened, reading, saving)
     ids = tuple(saving.account.ids)
-    if len(ids) != len(reading.windows):
-        raise JambaError(
-            "not everything could be saved; see the warnings above",
-            hint="free some space and give the same command again: it goes on where it stopped",
-        )
+    nbytes = _saved_nbytes(ids, len(reading.windows), saving.store)
     if name is not None:
         saving.store.set_name(name, ids, _info(opened, reading, document.outline))
-    nbytes = sum(saving.store.get(one).nbytes for one in ids)
     tokens = sum(one.tokens for one in saving.account.readings)
     done = Ingested(name, ids, tokens, nbytes, time.monotonic() - started)
     _report(done, reading, saving, run)
@@ -85,13 +80,51 @@ def _read_windows(opened: Opened, reading: Plan, saving: Saving) -> None:
         load_engine(reader, run, reading.context), reader, run.reporter, SamplingParams(),
         chunk_tokens=run.settings.chunk_tokens, saving=saving,
     )  # fmt: skip
-    for number, window in enumerate(reading.windows, 1):
-        several = len(reading.windows) > 1
-        label = f"window {number}/{len(reading.windows)}" if several else ""
-        ids = reader.prompt(window, "").shared
+    windows = [(window, reader.prompt(window, "").shared) for window in reading.windows]
+    _check_quota(saving.plan(answerer.engine, windows, run.settings.chunk_tokens), saving.store)
+    for number, (window, ids) in enumerate(windows, 1):
+        label = f"window {number}/{len(windows)}" if len(windows) > 1 else ""
         run.reporter.phase("prefill", len(ids), "tokens")
         answerer.read_document(saving, window, ids, answerer.room(len(ids)), label=label)
         run.reporter.finish()
+
+
+def _check_quota(wanted: Sequence[Planned], store: ContextStore) -> None:
+    """Raises JambaError, before anything is read, if all of it can't be kept at a time."""
+    whole = {one.id for one in store.contexts() if one.complete and not one.problem}
+    needed = sum(one.nbytes for one in wanted)
+    if needed <= store.quota_bytes or all(one.id in whole for one in wanted):
+        return
+    several = f" in {len(wanted)} windows" if len(wanted) > 1 else ""
+    raise JambaError(
+        f"saving this takes {format_bytes(needed)}{several}, more than the quota for saved "
+        f"contexts, {format_bytes(store.quota_bytes)}",
+        hint=f"give it more, with JAMBA_CONTEXT_QUOTA={_as_setting(needed)} or context_quota in "
+        "config.toml; or ingest fewer files or pages",
+    )
+
+
+def _as_setting(nbytes: int) -> str:
+    """At least so many bytes and about a tenth more, as a setting."""
+    unit, size = ("G", 10**9) if nbytes >= 10**10 else ("M", 10**6)
+    return f"{-(-11 * nbytes // (10 * size))}{unit}"
+
+
+def _saved_nbytes(ids: Sequence[str], windows: int, store: ContextStore) -> int:
+    """What the contexts of all windows take; raises JambaError if one is not there."""
+    if len(ids) != windows:
+        raise JambaError(
+            "not everything could be saved; see the warnings above",
+            hint="free some space and give the same command again: it goes on where it stopped",
+        )
+    there = {one.id: one.nbytes for one in store.contexts() if one.complete and not one.problem}
+    if missing := set(ids) - there.keys():
+        raise JambaError(
+            f"{len(missing)} of {plural(windows, 'context')} just saved are gone again: another "
+            "process removed them",
+            hint="give the same command again: it reads only what is missing",
+        )
+    return sum(there[one] for one in ids)
 
 
 def _info(opened: Opened, reading: Plan, outline: str) -> dict[str, object]:

@@ -31,12 +31,16 @@ KEPT_SETTINGS = ("model", "scheme", "context", "over_budget")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model, and a document that `read` gives; `run` has the settings that are in force."""
+    """A model, and a document that `read` gives; `run` has the settings that are in force.
+
+    `kept` are the contexts that the document comes from.
+    """
 
     run: Session
     reader: Reader
     read: Callable[[], Document]
     origin: Origin | None
+    kept: tuple[str, ...] = ()
 
 
 def open_sources(
@@ -117,6 +121,7 @@ def _open_saved(saved: Saved, run: Session) -> Opened:
         Reader(run.settings.model),
         lambda: saved.document(store),
         Origin.from_json(origin) if origin else None,
+        tuple(context.id for context in saved.contexts),
     )
 
 

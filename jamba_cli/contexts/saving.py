@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from jamba_cli.contexts.marks import places
+from jamba_cli.contexts.marks import Place, places
 from jamba_cli.contexts.origin import Origin, source_records
 from jamba_cli.output import Output
 from jamba_cli.reader import Reader
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from runtime.cache import HybridCache
-    from runtime.contexts import ContextStore
+    from runtime.contexts import ContextStore, Mark, Planned
     from runtime.engine import Engine, OnChunk
 
 DOCUMENT = "document.json"
@@ -97,8 +97,12 @@ class Saving:
         origin: Origin | None,
         *,
         min_tokens: int | None = None,
+        keep: Collection[str] = (),
     ) -> None:
-        """`min_tokens` is the length of the shortest prompt that is saved, None the usual one."""
+        """`min_tokens` is the length of the shortest prompt that is saved, None the usual one.
+
+        The contexts in `keep`, and those that this run saves, are never removed to make room.
+        """
         self.store = open_store(settings)
         self.account = Account()
         self._settings = settings
@@ -106,6 +110,35 @@ class Saving:
         self._output = output
         self._origin = origin
         self._min_tokens = min_tokens
+        self._keep = set(keep)
+        self._warned: set[str] = set()
+
+    def plan(
+        self,
+        engine: Engine,
+        windows: Sequence[tuple[Document, Sequence[int]]],
+        chunk_tokens: int | None,
+    ) -> list[Planned]:
+        """What reading these windows will save; none of it makes room for another from now on."""
+        from runtime.contexts import planned
+
+        found: dict[str, Planned] = {}
+        for document, ids in windows:
+            one = planned(
+                engine, ids, marks=_as_marks(self._places(document, ids)), chunk_tokens=chunk_tokens
+            )
+            found[one.id] = replace(one, nbytes=one.nbytes + len(to_json(document)))
+        self._keep |= found.keys()
+        return list(found.values())
+
+    def expect(self, engine: Engine, windows: Sequence[Sequence[int]]) -> None:
+        """Says what is going to be read: none of it makes room for another from now on."""
+        from runtime.contexts import context_id, identify
+
+        self._keep |= {context_id(identify(engine), ids) for ids in windows}
+
+    def _places(self, document: Document, ids: Sequence[int]) -> list[Place]:
+        return places(document, ids, self._reader.tokenizer, style=self._reader.style)
 
     def prefill(
         self,
@@ -122,17 +155,17 @@ class Saving:
 
         `label` says which of several windows this is.
         """
-        from runtime.contexts import MIN_TOKENS, Mark, prefill_saved
+        from runtime.contexts import MIN_TOKENS, prefill_saved
 
         shortest = self._min_tokens or MIN_TOKENS
-        found = places(document, ids, self._reader.tokenizer, style=self._reader.style)
+        found = self._places(document, ids)
         self._output.if_stopped = self._how_to_go_on(engine, ids, label)
         done = prefill_saved(
             engine,
             ids,
             cache,
             self.store,
-            marks=tuple(Mark(place.position, place.label) for place in found),
+            marks=_as_marks(found),
             info={
                 "model": self._reader.ref,
                 "origin": None if self._origin is None else self._origin.as_json(),
@@ -146,11 +179,16 @@ class Saving:
             ),
             save=self._settings.save,
             min_tokens=shortest,
+            keep=self._keep,
         )
         self._output.if_stopped = None
         for note in done.notes:
-            self._output.warning(note)
-        if done.context_id is None:
+            if note not in self._warned:  # several windows may have the same trouble
+                self._output.warning(note)
+        self._warned |= set(done.notes)
+        if done.context_id is not None:
+            self._keep.add(done.context_id)
+        else:
             self.account.reason = self._why_not(len(ids), shortest)
         self.account.save_s += done.save_s
         self.account.readings.append(
@@ -178,3 +216,9 @@ class Saving:
             return f"the same command continues at token {kept:,} of {len(ids):,}{of}"
 
         return text
+
+
+def _as_marks(found: Sequence[Place]) -> tuple[Mark, ...]:
+    from runtime.contexts import Mark
+
+    return tuple(Mark(place.position, place.label) for place in found)

@@ -12,14 +12,15 @@ from runtime.contexts.records import (
     Mark,
     Match,
     Named,
+    Planned,
     Prefilled,
     Segment,
 )
-from runtime.contexts.store import QUOTA_BYTES, ContextStore
+from runtime.contexts.store import QUOTA_BYTES, ContextStore, context_id
 
 if TYPE_CHECKING:
     from runtime.contexts.identity import identify
-    from runtime.contexts.saved import MIN_TOKENS, prefill_saved
+    from runtime.contexts.saved import MIN_TOKENS, planned, prefill_saved
 
 __all__ = [
     "MIN_TOKENS",
@@ -32,15 +33,19 @@ __all__ = [
     "Mark",
     "Match",
     "Named",
+    "Planned",
     "Prefilled",
     "Segment",
+    "context_id",
     "identify",
+    "planned",
     "prefill_saved",
 ]
 
 _HOMES = {
     "MIN_TOKENS": "runtime.contexts.saved",
     "identify": "runtime.contexts.identity",
+    "planned": "runtime.contexts.saved",
     "prefill_saved": "runtime.contexts.saved",
 }
 

@@ -141,6 +141,14 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A context that is going to be saved: its id, and about the bytes that it will take."""
+
+    id: str
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prefilled:
     """A prompt that is read: next-token logits [v] fp32, and where its tokens came from.
 

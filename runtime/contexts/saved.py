@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from runtime.contexts.identity import identify
 from runtime.contexts.layout import costs, layout
 from runtime.contexts.locks import OnWait, locked, try_locked
 from runtime.contexts.reader import SegmentError, restore
-from runtime.contexts.records import Identity, Mark, Match, Prefilled
+from runtime.contexts.records import Identity, Mark, Match, Planned, Prefilled
 from runtime.contexts.store import ContextStore, context_id
 from runtime.contexts.transfer import Transfer, transfer_for
 from runtime.contexts.writer import ContextWriter, Draft
@@ -27,6 +27,9 @@ from runtime.engine import Engine, OnChunk
 
 MIN_TOKENS = 1_024
 """Prompts shorter than this are read again sooner than they are worth their space."""
+
+DESCRIPTION_BYTES = 1_000
+"""About what a segment takes in the manifest, beside its own file."""
 
 _Described = tuple[Mapping[str, Any], Mapping[str, bytes]]
 """Info and attachments."""
@@ -46,12 +49,14 @@ def prefill_saved(
     on_wait: OnWait | None = None,
     save: bool = True,
     min_tokens: int = MIN_TOKENS,
+    keep: Collection[str] = (),
 ) -> Prefilled:
     """Reads a whole prompt into the cache, which is emptied first and ends at `len(ids)`.
 
     What the store has of the prompt is restored, the rest computed and saved beside it, unless
     `save` is off or the prompt is short.  `on_chunk` counts restored tokens as done; `on_wait` is
-    called when another process is reading the same prompt.  Whatever is wrong with the store ends
+    called when another process is reading the same prompt.  The contexts in `keep` are not removed
+    to make room: what does not fit beside them is not saved.  Whatever is wrong with the store ends
     up in the notes, never in an error.  Raises BudgetError when the prompt does not fit the
     cache, JambaError for a model without files.
     """
@@ -59,6 +64,7 @@ def prefill_saved(
     engine.check_room(cache, len(ids))
     ids = array("i", ids)  # they are hashed and compared several times: fast as numbers in a row
     reading = _Reading(engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk)
+    reading.keep = frozenset(keep)
     described = (info or {}, attachments or {})
     found = store.lookup(reading.identity, ids)
     exact = [each for each in found.matches if each.tokens == len(ids)]
@@ -74,6 +80,41 @@ def prefill_saved(
         return reading.run(held, described if saving else None)
 
 
+def planned(
+    engine: Engine,
+    ids: Sequence[int],
+    *,
+    marks: Sequence[Mark] = (),
+    chunk_tokens: int | None = None,
+) -> Planned:
+    """What `prefill_saved` would save of this prompt, attachments aside, if it had nothing yet."""
+    cache = engine.new_cache(1)
+    token_bytes, state_bytes = costs(cache)
+    stops = _stops(engine, cache, len(ids), marks, chunk_tokens)
+    logits = engine.config.vocab_size * torch.float32.itemsize
+    nbytes = len(ids) * token_bytes + len(stops) * (state_bytes + DESCRIPTION_BYTES) + logits
+    return Planned(context_id(identify(engine), ids), nbytes)
+
+
+def _stops(
+    engine: Engine,
+    cache: HybridCache,
+    total: int,
+    marks: Sequence[Mark],
+    chunk_tokens: int | None,
+) -> dict[int, str]:
+    """Where a prompt of `total` tokens has its checkpoints, from where the cache is."""
+    token_bytes, state_bytes = costs(cache)
+    return checkpoints.choose(
+        total,
+        marks,
+        start=cache.position,
+        kv_bytes_per_token=token_bytes,
+        state_bytes=state_bytes,
+        chunk_tokens=chunk_tokens or engine.chunk_tokens,
+    )
+
+
 @dataclass(slots=True)
 class _Reading:
     """One prompt on its way into one cache."""
@@ -86,6 +127,7 @@ class _Reading:
     marks: Sequence[Mark]
     chunk_tokens: int | None
     on_chunk: OnChunk | None
+    keep: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     save_s: float = 0.0
     _bad: set[tuple[str, bool]] = field(default_factory=set)
@@ -113,7 +155,7 @@ class _Reading:
         if logits is not None:  # another process has finished it meanwhile
             assert match is not None
             return self.result(logits, match, match.context.id)
-        stops = self._checkpoints()
+        stops = _stops(self.engine, self.cache, len(self.ids), self.marks, self.chunk_tokens)
         saving = None if described is None else self._begin(held, match, stops, described)
         with saving or nullcontext():
             logits = self._compute(stops, saving)
@@ -156,17 +198,6 @@ class _Reading:
         except (OSError, DamagedError) as error:
             self.notes.append(f"saved context {match.context.id} was not updated: {error}")
 
-    def _checkpoints(self) -> dict[int, str]:
-        token_bytes, state_bytes = costs(self.cache)
-        return checkpoints.choose(
-            len(self.ids),
-            self.marks,
-            start=self.cache.position,
-            kv_bytes_per_token=token_bytes,
-            state_bytes=state_bytes,
-            chunk_tokens=self.chunk_tokens or self.engine.chunk_tokens,
-        )
-
     def _begin(
         self,
         held: ExitStack,
@@ -176,12 +207,11 @@ class _Reading:
     ) -> ContextWriter | None:
         started = time.monotonic()
         start, vocab_size = self.cache.position, self.engine.config.vocab_size
-        planned = estimate.planned_segments(self.cache, start, stops, vocab_size)
-        keep = {self.id, match.context.id} if match else {self.id}
+        segments = estimate.planned_segments(self.cache, start, stops, vocab_size)
         folder = self.store.root / self.id
         try:
-            needed = estimate.added_nbytes(folder, self.identity, match, planned, *described)
-            room = upkeep.make_room(self.store, needed, keep)
+            needed = estimate.added_nbytes(folder, self.identity, match, segments, *described)
+            room = self._make_room(needed, match)
             self.notes += room.notes
             if not room.made:
                 return None
@@ -192,6 +222,16 @@ class _Reading:
         finally:
             self.save_s += time.monotonic() - started
         return ContextWriter(folder, manifest, self.transfer, held)
+
+    def _make_room(self, nbytes: int, match: Match | None) -> upkeep.Room:
+        """Removes what is in the way and may go; else says why there is no room."""
+        quota = self.store.quota_bytes
+        others = [each for each in self.store.contexts() if each.id in self.keep - {self.id}]
+        if nbytes <= quota < nbytes + upkeep.used_bytes(others):
+            why = "not saved: the quota for saved contexts has no room beside what this run uses"
+            return upkeep.Room(False, (why,))
+        matched = {match.context.id} if match else set()
+        return upkeep.make_room(self.store, nbytes, {self.id, *matched, *self.keep})
 
     def _compute(self, stops: Mapping[int, str], saving: ContextWriter | None) -> Tensor:
         """Reads what is left, handing over a segment at each stop."""

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from runtime.contexts import ContextStore, Mark, locks, upkeep
+from runtime.contexts import ContextStore, Mark, locks, planned, upkeep
 from runtime.errors import JambaError, UsageError
-from tests.runtime.contexts.reading import read
+from tests.runtime.contexts.reading import CHUNK, read
 
 
 def prompts(ids, count):
@@ -224,6 +224,33 @@ def test_what_a_context_goes_on_from_counts_for_the_quota(engine, ids, store):
     assert (got.reused, got.context_id) == (96, None)
     assert "more than the quota for saved contexts" in got.notes[0]
     assert {context.id for context in store.contexts()} == {half, other}
+
+
+def test_what_is_to_be_kept_is_never_removed_to_make_room(engine, ids, store):
+    first, second, third = prompts(ids, 3)
+    kept = read(engine, first, store)[0].context_id
+    other = read(engine, second, store)[0].context_id
+    age(store.get(kept), 100)
+    one = store.get(kept).nbytes
+    tight = ContextStore(store.root, quota_bytes=int(2.2 * one))
+    got = read(engine, third, tight, keep=[kept, "f" * 16])[0]
+    assert {context.id for context in store.contexts()} == {kept, got.context_id}
+    tighter = ContextStore(store.root, quota_bytes=int(1.5 * one))
+    refused = read(engine, second, tighter, keep=[kept])[0]
+    assert refused.context_id is None
+    assert refused.notes == (
+        "not saved: the quota for saved contexts has no room beside what this run uses",
+    )
+    assert {context.id for context in store.contexts()} == {kept, got.context_id}
+    assert read(engine, second, tighter)[0].context_id == other
+
+
+def test_what_a_prompt_will_take_is_known_before(engine, ids, store):
+    marks = [Mark(40, "a"), Mark(90, "b")]
+    plan = planned(engine, ids, marks=marks, chunk_tokens=CHUNK)
+    saved = read(engine, ids, store, marks=marks)[0].context_id
+    assert plan.id == saved
+    assert store.get(saved).nbytes == pytest.approx(plan.nbytes, rel=0.1)
 
 
 def test_clean_up_takes_leftovers_and_nothing_else(engine, ids, store):
