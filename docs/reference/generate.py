@@ -109,15 +109,17 @@ SCHEMAS = {
     ),
     "contexts": (
         "`schema_version` 1, `command`, `path`, `quota_bytes`, `names` (each with its ids in "
-        "order), `contexts`: a list of `id`, `names`, `tokens` (of the prompt), `saved_tokens` (up "
-        "to the last checkpoint), `complete`, `checkpoints`: a list of `token`, `label` (what "
-        "begins there, or empty); `problem` (why it can't be used, or empty), `bytes` "
-        "(what is shared with another context counts in both), `path`, `created`, `used` (seconds "
-        "since 1970), `model`, `scheme`, `numerics`, `arguments`, `directory`, `sources`: a list "
-        "of `path`, `sha256` (of the text as it was read), `tokens` (first and end, or null). "
-        "`jamba contexts show` gives `contexts`; `rm` gives `removed`, `names`, `bytes_freed`; "
-        "`gc` gives `removed` (one line each), `left` (ids of another version of jamba), "
-        "`bytes_freed`; `verify` gives `contexts`: a list of `id`, `problems`; `path` gives `path`."
+        "order), `missing` (by name, the ids that are not there any more), `contexts`: a list of "
+        "`id`, `names`, `tokens` (of the prompt), `saved_tokens` (up to the last checkpoint), "
+        "`complete`, `checkpoints`: a list of `token`, `label` (what begins there, or empty); "
+        "`problem` (why it can't be used, or empty), `bytes` (what is shared with another context "
+        "counts in both), `path`, `created`, `used` (seconds since 1970), `model`, `scheme`, "
+        "`numerics`, `arguments`, `directory`, `sources`: a list of `path`, `sha256` (of the text "
+        "as it was read), `tokens` (first and end, or null). `jamba contexts show` gives "
+        "`contexts`, `missing`; `rm` gives `removed`, `names`, `bytes_freed`; `gc` gives `removed` "
+        "(one line each), `left` (ids of another version of jamba), `bytes_freed`; `verify` gives "
+        "`contexts`: a list of `id`, `problems`; "
+        "`path` gives `path`."
     ),
     "plan": (
         "`schema_version` 1, `command`, `model`, `device`, `available_bytes`, `context_tokens`, "

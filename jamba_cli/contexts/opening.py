@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from jamba_cli.terminal import visible
 from runtime.errors import JambaError, UsageError
 
 if TYPE_CHECKING:
-    from runtime.contexts import Context, ContextStore
+    from runtime.contexts import Context, ContextStore, Named
 
 _ID = re.compile(r"[0-9a-f]{4,}")
 
@@ -81,15 +81,56 @@ def context_name(sources: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A name, or the beginning of an id, with the contexts that it stands for, in order."""
+    """A name, or the beginning of an id, with the contexts that it stands for, in order.
+
+    `missing` are the ids of those that are not there any more.
+    """
 
     ref: str
     contexts: tuple[Context, ...]
     info: dict[str, Any]
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, named: Named, there: Iterable[Context]) -> Saved:
+        """What a name stands for, of the contexts that are there."""
+        by_id = {context.id: context for context in there}
+        contexts = tuple(by_id[one] for one in named.ids if one in by_id)
+        missing = tuple(one for one in named.ids if one not in by_id)
+        return cls(named.name, contexts, dict(named.info), missing)
+
+    @property
+    def gone(self) -> str:
+        """How many of its contexts are missing, in words, or nothing."""
+        total, count = len(self.contexts) + len(self.missing), len(self.missing)
+        if total == 1:
+            return "its context is gone" if count else ""
+        verb = "is" if count == 1 else "are"
+        return f"{count} of its {total} contexts {verb} gone" if count else ""
+
+    @property
+    def again(self) -> str:
+        """The command that reads its sources again and makes it whole."""
+        arguments = (self.info.get("origin") or {}).get("arguments") or ()
+        if arguments and "-" not in arguments:
+            return f"jamba ingest --update @{self.ref}"
+        named = self.missing or any(self.ref in context.names for context in self.contexts)
+        name = f" --name {self.ref}" if named else ""
+        return f"{'... | jamba ingest -' if arguments else 'jamba ingest SRC...'}{name}"
+
+    def check(self) -> None:
+        """Raises JambaError if a part of it is not there any more."""
+        if self.missing:
+            raise JambaError(
+                f"@{self.ref}: {self.gone}: removed, or pushed out by the quota", hint=self.again
+            )
 
     def document(self, store: ContextStore) -> Document:
-        """What was read, over all windows."""
-        windows = [from_json(store.attachment(one, DOCUMENT)) for one in self.contexts]
+        """What was read, over all windows; raises JambaError if it is damaged."""
+        try:
+            windows = [from_json(store.attachment(one, DOCUMENT)) for one in self.contexts]
+        except JambaError as error:
+            raise JambaError(f"@{self.ref}: {error.message}", hint=self.again) from error
         outline = str(self.info.get("outline", windows[0].outline))
         parts = tuple(part for window in windows for part in window.parts)
         return replace(windows[0], parts=parts, outline=outline)
@@ -97,12 +138,13 @@ class Saved:
 
 def find_saved(store: ContextStore, ref: str) -> Saved:
     """The contexts behind a name, else the one whose id begins so; raises JambaError."""
-    if ref in {named.name for named in store.names()}:
-        named = store.named(ref)
-        return Saved(ref, tuple(map(store.get, named.ids)), dict(named.info))
+    names = {named.name: named for named in store.names()}
+    if ref in names:
+        return Saved.of(names[ref], store.contexts())
     if _ID.fullmatch(ref) and any(one.id.startswith(ref) for one in store.contexts()):
         context = store.get(ref)
-        return Saved(ref, (context,), dict(context.info))
+        info = context.info or next((names[one].info for one in context.names), {})
+        return Saved(ref, (context,), dict(info))
     if Path(f"@{ref}").exists():
         raise JambaError(
             f"@{visible(ref)}: no saved context has this name or id",
@@ -113,6 +155,7 @@ def find_saved(store: ContextStore, ref: str) -> Saved:
 
 
 def _open_saved(saved: Saved, run: Session) -> Opened:
+    saved.check()
     run = replace(run, settings=kept_settings(saved.info, run))
     origin = saved.info.get("origin")
     store = open_store(run.settings)

@@ -48,7 +48,8 @@ class Origin:
             )
         except (KeyError, TypeError) as error:
             raise InputError(
-                "this context does not say how it was read", hint="ingest its sources again"
+                "this context does not say how it was read",
+                hint="name its sources again: jamba ingest SRC... --name NAME",
             ) from error
 
     def as_json(self) -> dict[str, Any]:

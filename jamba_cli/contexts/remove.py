@@ -11,7 +11,7 @@ from jamba_cli.human import format_bytes
 from jamba_cli.output import Output
 from jamba_cli.session import Session
 from jamba_cli.sources.names import plural
-from runtime.errors import JambaError, UsageError
+from runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from runtime.contexts import Context, ContextStore
@@ -31,16 +31,20 @@ def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
         gone = list(names)
         ids = [context.id for context in store.contexts()]
     else:
-        gone = [bare for ref in refs if (bare := ref.removeprefix("@")) in names]
-        ids = _ids(refs, store)
+        bare = [ref.removeprefix("@") for ref in refs]
+        gone = [one for one in dict.fromkeys(bare) if store.has_name(one)]
+        # A name's file that is damaged does not say what it stood for, and goes alone.
+        ids = _ids([one for one in bare if one in names or one not in gone], store)
         kept = {one for name, owned in names.items() if name not in gone for one in owned}
-        by_name = {one for name in gone for one in names[name]}
+        by_name = {one for name in gone for one in names.get(name, ())}
         ids = [one for one in ids if one not in by_name or one not in kept]
     for name in gone:
         store.remove_name(name)
     freed = sum(store.remove(one) for one in ids)
     if not run.output.json:
-        run.output.line(f"{plural(len(ids), 'context')} removed, {format_bytes(freed)} freed")
+        named = "" if ids else "".join(f"@{name} and " for name in gone)
+        removed = plural(len(ids), "context")
+        run.output.line(f"{named}{removed} removed, {format_bytes(freed)} freed")
     else:
         run.output.result(
             {
@@ -54,16 +58,10 @@ def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
 
 
 def _ids(refs: Sequence[str], store: ContextStore) -> list[str]:
-    """The contexts that the refs stand for, each once."""
+    """The contexts that the refs stand for and that are still there, each once."""
     found: dict[str, None] = {}
     for ref in refs:
-        try:
-            saved = find_saved(store, ref.removeprefix("@"))
-        except JambaError:
-            # A name whose contexts are gone already can still be removed.
-            if ref.removeprefix("@") not in {named.name for named in store.names()}:
-                raise
-            continue
+        saved = find_saved(store, ref)
         found |= dict.fromkeys(context.id for context in saved.contexts)
     return list(found)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jamba_cli.contexts.opening import find_saved
+from jamba_cli.contexts.opening import Saved, find_saved
 from jamba_cli.contexts.remove import note_other_format
 from jamba_cli.contexts.saving import open_store
 from jamba_cli.human import format_age, format_bytes
@@ -25,6 +25,7 @@ def show_list(run: Session) -> None:
     """The table of `jamba contexts`."""
     store = open_store(run.settings)
     found = store.contexts()
+    broken = [saved for named in store.names() if (saved := Saved.of(named, found)).missing]
     if run.output.json:
         run.output.result(
             {
@@ -33,11 +34,12 @@ def show_list(run: Session) -> None:
                 "path": str(contexts_path()),
                 "quota_bytes": run.settings.context_quota,
                 "names": {named.name: list(named.ids) for named in store.names()},
+                "missing": {saved.ref: list(saved.missing) for saved in broken},
                 "contexts": [as_json(context) for context in found],
             }
         )
         return
-    if not found:
+    if not found and not broken:
         run.output.note("nothing is saved yet: ask, summarize and ingest do it")
         return
     now = time.time()
@@ -53,29 +55,47 @@ def show_list(run: Session) -> None:
         )
         for context in found
     ]
+    rows += [
+        ("-", f"@{saved.ref}", "-", "-", "-", _model(saved.info), _sources(saved.info) + lost)
+        for saved in broken
+        if (lost := f" [{saved.gone}: {saved.again}]")
+    ]
+    styles = [*map(_style, found), *("red" for _ in broken)]
     headers = ("id", "name", "tokens", "on disk", "used", "model", "sources")
-    run.output.table(headers, rows, "<<>>><<", styles=[_style(one) for one in found])
+    run.output.table(headers, rows, "<<>>><<", styles=styles)
 
 
 def show_one(ref: str, run: Session) -> None:
-    """Everything about a context, or about each of those that a name stands for."""
+    """Everything about a context, or about each of those that a name stands for.
+
+    Raises JambaError behind what there is if a part of it is not there any more.
+    """
     store = open_store(run.settings)
     saved = find_saved(store, ref.removeprefix("@"))
     if run.output.json:
         listed = [as_json(context) for context in saved.contexts]
-        run.output.result({"schema_version": 1, "command": "contexts show", "contexts": listed})
-        return
-    for context in saved.contexts:
-        _show(context, run.output)
+        run.output.result(
+            {
+                "schema_version": 1,
+                "command": "contexts show",
+                "contexts": listed,
+                "missing": list(saved.missing),
+            }
+        )
+    else:
+        for context in saved.contexts:
+            _show(context, saved.again, run.output)
+    saved.check()
 
 
-def _show(context: Context, output: Output) -> None:
+def _show(context: Context, again: str, output: Output) -> None:
     now = time.time()
     output.line(context.id, "bold")
     state = "complete" if context.complete else "not finished: the same command goes on from here"
     for label, text in (
         ("names", " ".join(f"@{name}" for name in context.names)),
         ("state", context.problem or state),
+        ("renew", again if context.problem else ""),
         ("tokens", f"{context.saved_tokens:,} of {context.tokens:,}"),
         ("go on at", ", ".join(f"{segment.end:,}" for segment in context.segments)),
         ("on disk", f"{format_bytes(context.nbytes)}, {context.path}"),
@@ -127,6 +147,8 @@ def _chosen(store: ContextStore, refs: Sequence[str]) -> list[Context]:
     if not refs:
         return list(store.contexts())
     saved = [find_saved(store, ref.removeprefix("@")) for ref in refs]
+    for each in saved:
+        each.check()
     return list({one.id: one for each in saved for one in each.contexts}.values())
 
 

@@ -61,6 +61,11 @@ def read(root: Path, name: str) -> Named:
         ) from error
 
 
+def exists(root: Path, name: str) -> bool:
+    """Whether there is such a name, damaged or not."""
+    return _NAME.fullmatch(name) is not None and (root / FOLDER / f"{name}.json").exists()
+
+
 def write(root: Path, name: str, ids: Sequence[str], info: Mapping[str, Any]) -> None:
     """Lets a name stand for these contexts from now on."""
     folder = root / FOLDER

@@ -105,7 +105,7 @@ class ContextStore:
             if checksum(data) != wanted.checksum:
                 raise DamagedError(f"{file}: its checksum does not match")
         except (DamagedError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = f"{file}: {error.strerror}" if isinstance(error, OSError) else error
             raise JambaError(
                 f"saved context {context.id} can't be used: {reason}",
                 hint="read its sources again",
@@ -119,6 +119,10 @@ class ContextStore:
     def names(self) -> list[Named]:
         """All names, sorted."""
         return names.read_all(self.root)
+
+    def has_name(self, name: str) -> bool:
+        """Whether there is a name, even one whose file is damaged."""
+        return names.exists(self.root, name)
 
     def set_name(self, name: str, ids: Sequence[str], info: Mapping[str, Any]) -> None:
         """Lets a name stand for contexts, in order; replaces what it stood for."""

@@ -196,7 +196,7 @@ def describe(folder: Path, attachments: Mapping[str, bytes]) -> tuple[Attachment
 
 
 def redescribe(folder: Path, info: Mapping[str, Any], attachments: Mapping[str, bytes]) -> None:
-    """Gives a finished context other info and attachments, or the same in place of damaged ones.
+    """Gives a finished context other info and attachments, or mends the ones that it should have.
 
     Raises OSError, DamagedError.
     """
@@ -211,6 +211,7 @@ def redescribe(folder: Path, info: Mapping[str, Any], attachments: Mapping[str, 
 
 
 def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there and is these bytes."""
     try:
         return path.read_bytes() == data
     except OSError:
