@@ -68,15 +68,17 @@ def prefill_saved(
     described = (info or {}, attachments or {})
     found = store.lookup(reading.identity, ids)
     exact = [each for each in found.matches if each.tokens == len(ids)]
-    if exact:
-        match, logits = reading.restore(exact)
+    own = [each for each in exact if each.context.id == reading.id]
+    to_save = save and len(ids) >= min_tokens
+    if own or (exact and not to_save):
+        match, logits = reading.restore(own or exact)
         if logits is not None:
             assert match is not None
-            if save and info is not None:
+            if own and save and info is not None:
                 reading.redescribe(match, described)
             return reading.result(logits, match, match.context.id)
     with ExitStack() as held:
-        saving = save and len(ids) >= min_tokens and reading.lock(held, on_wait)
+        saving = to_save and reading.lock(held, on_wait)
         return reading.run(held, described if saving else None)
 
 
@@ -152,9 +154,12 @@ class _Reading:
         found = self.store.lookup(self.identity, self.ids)
         self.notes += found.notes
         match, logits = self.restore(found.matches)
-        if logits is not None:  # another process has finished it meanwhile
+        if logits is not None:  # a longer text begins so, or another process has just finished it
             assert match is not None
-            return self.result(logits, match, match.context.id)
+            saved: str | None = match.context.id
+            if described is not None and saved != self.id:
+                saved = self._link(match, described)
+            return self.result(logits, match, saved)
         stops = _stops(self.engine, self.cache, len(self.ids), self.marks, self.chunk_tokens)
         saving = None if described is None else self._begin(held, match, stops, described)
         with saving or nullcontext():
@@ -222,6 +227,16 @@ class _Reading:
         finally:
             self.save_s += time.monotonic() - started
         return ContextWriter(folder, manifest, self.transfer, held)
+
+    def _link(self, match: Match, described: _Described) -> str | None:
+        """Makes a context of its own of the beginning of another one; no state is written again."""
+        folder = self.store.root / self.id
+        try:
+            writer.begin(folder, self.identity, len(self.ids), match, *described, complete=True)
+        except OSError as error:
+            self.notes.append(f"not saved: {folder}: {error.strerror or error}")
+            return None
+        return self.id
 
     def _make_room(self, nbytes: int, match: Match | None) -> upkeep.Room:
         """Removes what is in the way and may go; else says why there is no room."""

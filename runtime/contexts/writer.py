@@ -165,10 +165,13 @@ def begin(
     match: Match | None,
     info: Mapping[str, Any],
     attachments: Mapping[str, bytes],
+    *,
+    complete: bool = False,
 ) -> Manifest:
     """Makes a folder hold the matched segments and nothing else, under its lock.
 
-    Segments of another context are linked, so that they take no space.  Raises OSError.
+    Segments of another context are linked, so that they take no space; `complete` says that they
+    are all of the prompt.  Raises OSError.
     """
     files.private_folder(folder)
     segments = match.segments if match is not None else ()
@@ -177,7 +180,7 @@ def begin(
         for segment in segments:
             files.link(match.context.path / segment.file, folder / segment.file)
     described = describe(folder, attachments)
-    manifest = Manifest(identity, tokens, False, int(time.time()), segments, described, info)
+    manifest = Manifest(identity, tokens, complete, int(time.time()), segments, described, info)
     files.write(folder / FILE, [manifest.encode()])
     kept = {FILE, *manifest.files}
     for child in folder.iterdir():

@@ -317,3 +317,24 @@ def test_removal_in_the_middle_of_use_is_only_a_miss(engine, ids, store):
     assert got.reused == 100
     assert store.verify(store.contexts()[0]) == []
     assert read(engine, ids, store)[0].computed == 0
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_text_that_another_begins_with_leaves_the_other_as_it_is(engine, ids, store, gone):
+    short = {"info": {"of": "short"}, "attachments": {"document.json": b"short"}}
+    long = {"info": {"of": "long"}, "attachments": {"document.json": b"long"}}
+    first, _ = read(engine, ids[:100], store, **short)
+    second, _ = read(engine, ids, store, **long)
+    assert second.reused == 100
+    if gone:
+        store.remove(first.context_id)
+    again, _ = read(engine, ids[:100], store, **short)
+    assert (again.reused, again.context_id) == (100, first.context_id)
+    assert again.logits.equal(first.logits)
+    for got, described in ((again, short), (second, long)):
+        context = store.get(got.context_id)
+        assert context.complete
+        assert context.info == described["info"]
+        kept = described["attachments"]["document.json"]
+        assert (context.path / "document.json").read_bytes() == kept
+        assert store.verify(context) == []
