@@ -24,6 +24,10 @@ TEMPLATE = (
 )
 
 
+TEXT = "".join(f"Line {n} of the notes, and what it says.\n" for n in range(1, 60))
+"""A document of some 2,000 tokens for a model whose tokens are bytes."""
+
+
 def checkpoint_shapes(config: JambaConfig) -> dict[str, tuple[int, ...]]:
     """The tensors that a checkpoint of this shape holds, by their names on disk."""
     return {name: slot.shape for name, slot in slots(config).items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -17,16 +16,6 @@ from tests.tiny_model import write_model
 
 ENOUGH = "2000k"
 """A quota for all three windows and little else."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(write_model(tmp_path_factory.mktemp("models") / "tiny", context=6000))
-
-
-@pytest.fixture
-def store(tmp_path) -> Path:
-    return tmp_path / "cache" / "jamba" / "contexts"
 
 
 @pytest.fixture

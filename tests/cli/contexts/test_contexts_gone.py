@@ -11,19 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_model import write_model
-
 AGAIN = "hint: jamba ingest --update @s"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(write_model(tmp_path_factory.mktemp("models") / "tiny", context=6000))
-
-
-@pytest.fixture
-def store(tmp_path) -> Path:
-    return tmp_path / "cache" / "jamba" / "contexts"
 
 
 @pytest.fixture
