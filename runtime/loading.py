@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -79,17 +80,16 @@ class Source:
         checkpoint = Checkpoint(self.directory, self.config.quantization)
         return frozenset(stored_in(checkpoint, scheme, slots(self.config)))
 
-    def layers_as_stored(self, device: str, wish: Wish) -> dict[str, frozenset[str]]:
-        """By scheme, the layers to hold in codes, where the others are stored more exactly.
+    def layers_as_stored(self, device: str, wish: Wish, scheme: str) -> frozenset[str] | None:
+        """The layers to hold in codes, where the others are stored more exactly; None: all.
 
         fp8 checkpoints are held as they are unless a scheme is asked for; in nf4 the embedded model
         always is: what it stores in int8 is not rounded to four bits.
         """
-        if self.format == "fp8" and wish.scheme is None and device == "cuda":
-            return {"fp8": self.stored_layers("fp8")}
-        if self.format == "nano":
-            return {"nf4": self.stored_layers("nf4")}
-        return {}
+        as_it_is = self.format == "fp8" and wish.scheme is None and device == "cuda"
+        if (scheme == "fp8" and as_it_is) or (scheme == "nf4" and self.format == "nano"):
+            return self.stored_layers(scheme)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def make_planner(
     source: Source, device: str, wish: Wish, precision: Precision, available: int
 ) -> Planner:
     """A planner that knows which layers are held in codes."""
-    layers = source.layers_as_stored(device, wish)
-    return Planner(source.config, device, precision, available, layers)
+    stored = cache(partial(source.layers_as_stored, device, wish))
+    return Planner(source.config, device, precision, available, stored)
 
 
 def prepare(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -55,22 +55,27 @@ class MemoryPlan:
         return self.total <= self.available
 
 
+def _no_layers(scheme: str) -> None:
+    """Of a checkpoint that does not say which layers are quantized."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """Makes plans for one model on one kind of device with so much memory available.
 
-    `layers` has, by scheme, the only ones that are quantized, for a checkpoint that says so itself.
+    `stored` gives, by scheme, the only layers that are quantized, for a checkpoint that says so
+    itself; None for all that can be.  It is asked only for schemes that are planned.
     """
 
     config: JambaConfig
     device: str  # cpu, cuda or mps
     precision: Precision
     available: int
-    layers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    stored: Callable[[str], frozenset[str] | None] = _no_layers
 
     def only(self, quantization: Quantization | None) -> frozenset[str] | None:
         """The layers that are quantized; None: all that the quantization allows."""
-        return None if quantization is None else self.layers.get(quantization.scheme.name)
+        return None if quantization is None else self.stored(quantization.scheme.name)
 
     def plan(
         self, quantization: Quantization | None, context: int, chunk_tokens: int
