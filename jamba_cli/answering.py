@@ -106,9 +106,9 @@ class Answerer:
         prompts = [self.reader.prompt(window, asked) for window in reading.windows]
         if self.saving is not None and keep:
             self.saving.expect(self.engine, [prompt.shared for prompt in prompts])
-        for number, window in enumerate(reading.windows, 1):
+        windows = zip(reading.windows, prompts, strict=True)
+        for number, (window, prompt) in enumerate(windows, 1):
             label = f"window {number}/{len(reading.windows)}"
-            prompt = prompts[number - 1]
             note = self.answer(window, asked, evidence, _silent, prompt, label=label, keep=keep)
             if note.found and note.text.strip():
                 notes.append(note)

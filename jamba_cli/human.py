@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -16,13 +17,7 @@ def parse_count(text: str) -> int:
 
     Raises ValueError for anything else, for zero and for what is not a whole number.
     """
-    match = _COUNT.fullmatch(text.strip().replace(",", "").replace("_", ""))
-    if match is None:
-        raise ValueError(f"'{text}' is not a number such as 4096, 16k or 1.5M")
-    value = float(match[1]) * _FACTORS[match[2].lower()]
-    if value < 1 or value != int(value):
-        raise ValueError(f"'{text}' is not a whole number above zero")
-    return int(value)
+    return _parse(text, _COUNT, _FACTORS, "number", "4096, 16k or 1.5M")
 
 
 def parse_bytes(text: str) -> int:
@@ -30,14 +25,20 @@ def parse_bytes(text: str) -> int:
 
     Raises ValueError for anything else, for zero and for what is not a whole number.
     """
-    match = _BYTES.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    such_as = "500M or 50G (k, M, G, T: powers of 1000)"
+    return _parse(text, _BYTES, _BYTE_FACTORS, "number of bytes", such_as)
+
+
+def _parse(
+    text: str, pattern: re.Pattern[str], factors: Mapping[str, int], what: str, such_as: str
+) -> int:
+    """A number and its unit, which are the pattern's two groups."""
+    match = pattern.fullmatch(text.strip().replace(",", "").replace("_", ""))
     if match is None:
-        raise ValueError(
-            f"'{text}' is not a number of bytes such as 500M or 50G (k, M, G, T: powers of 1000)"
-        )
-    value = Decimal(match[1]) * _BYTE_FACTORS[match[2].lower()]
+        raise ValueError(f"'{text}' is not a {what} such as {such_as}")
+    value = Decimal(match[1]) * factors[match[2].lower()]
     if value < 1 or value != int(value):
-        raise ValueError(f"'{text}' is not a whole number of bytes above zero")
+        raise ValueError(f"'{text}' is not a whole {what} above zero")
     return int(value)
 
 

@@ -146,10 +146,10 @@ def _lines(text: str) -> Iterator[tuple[int, int]]:
 def _prose_spans(paragraph: str) -> Iterator[Span]:
     """Runs of lines by the sentence; lines that are no running text, or not wrapped, as well."""
     lines = list(_lines(paragraph))
-    headings = _headings(paragraph, lines)
+    headed, headings = bool(heading_of(paragraph)), _headings(paragraph, lines)
     runs: list[list[tuple[int, int]]] = []
     for number, (start, end) in enumerate(lines):
-        under_heading = (heading_of(paragraph) and len(runs) == 1) or number - 1 in headings
+        under_heading = (headed and len(runs) == 1) or number - 1 in headings
         if not runs or under_heading or number in headings or NOT_PROSE.match(paragraph, start):
             runs.append([])
         runs[-1].append((start, end))

@@ -135,7 +135,8 @@ class Saving:
         """Says what is going to be read: none of it makes room for another from now on."""
         from runtime.contexts import context_id, identify
 
-        self._keep |= {context_id(identify(engine), ids) for ids in windows}
+        identity = identify(engine)
+        self._keep |= {context_id(identity, ids) for ids in windows}
 
     def _places(self, document: Document, ids: Sequence[int]) -> list[Place]:
         return places(document, ids, self._reader.tokenizer, style=self._reader.style)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def added_nbytes(
     folder: Path,
     identity: Identity,
     match: Match | None,
-    planned: Iterable[Segment],
+    planned: Sequence[Segment],
     info: Mapping[str, Any],
     attachments: Mapping[str, bytes],
 ) -> int:
@@ -52,7 +52,6 @@ def added_nbytes(
 
     Not counted are the segments that the context goes on from, which are there or linked.
     """
-    planned = list(planned)
     before = match.segments if match is not None else ()
     manifest = Manifest(
         identity=identity,

@@ -31,9 +31,6 @@ from runtime.errors import CheckpointError, JambaError
 NUMERICS_VERSION = 2
 """Raised with every change of the arithmetic: what was saved before is then not used again."""
 
-_LIBRARIES = {"cuda": ("torch", "triton")}
-"""Packages whose kernels run, by the kind of device."""
-
 SAMPLE_BYTES = 4_096
 _TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json")
 _LONGEST_HEADER = 100_000_000  # as the safetensors library has it
@@ -62,7 +59,8 @@ def numerics(device: torch.device, precision: Precision) -> str:
     values = [getattr(precision, each.name) for each in fields(precision)]
     values.append(precision.products(device))
     values.append(choice("runtime.ops.selective_scan", device.type))
-    values += [f"{name} {_version(name)}" for name in _LIBRARIES.get(device.type, ("torch",))]
+    libraries = ("torch", "triton") if device.type == "cuda" else ("torch",)
+    values += [f"{name} {_version(name)}" for name in libraries]
     names = (str(value).removeprefix("torch.") for value in values)
     return "-".join((str(NUMERICS_VERSION), kind, *names))
 

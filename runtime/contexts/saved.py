@@ -63,8 +63,9 @@ def prefill_saved(
     cache.reset()
     engine.check_room(cache, len(ids))
     ids = array("i", ids)  # they are hashed and compared several times: fast as numbers in a row
-    reading = _Reading(engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk)
-    reading.keep = frozenset(keep)
+    reading = _Reading(
+        engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk, frozenset(keep)
+    )
     described = (info or {}, attachments or {})
     found = store.lookup(reading.identity, ids)
     exact = [each for each in found.matches if each.tokens == len(ids)]
@@ -129,7 +130,7 @@ class _Reading:
     marks: Sequence[Mark]
     chunk_tokens: int | None
     on_chunk: OnChunk | None
-    keep: frozenset[str] = frozenset()
+    keep: frozenset[str]
     notes: list[str] = field(default_factory=list)
     save_s: float = 0.0
     _bad: set[tuple[str, bool]] = field(default_factory=set)
@@ -216,7 +217,8 @@ class _Reading:
         folder = self.store.root / self.id
         try:
             needed = estimate.added_nbytes(folder, self.identity, match, segments, *described)
-            room = self._make_room(needed, match)
+            own = {self.id, match.context.id} if match else {self.id}
+            room = upkeep.make_room(self.store, needed, own, beside=self.keep - {self.id})
             self.notes += room.notes
             if not room.made:
                 return None
@@ -237,16 +239,6 @@ class _Reading:
             self.notes.append(f"not saved: {folder}: {error.strerror or error}")
             return None
         return self.id
-
-    def _make_room(self, nbytes: int, match: Match | None) -> upkeep.Room:
-        """Removes what is in the way and may go; else says why there is no room."""
-        quota = self.store.quota_bytes
-        others = [each for each in self.store.contexts() if each.id in self.keep - {self.id}]
-        if nbytes <= quota < nbytes + upkeep.used_bytes(others):
-            why = "not saved: the quota for saved contexts has no room beside what this run uses"
-            return upkeep.Room(False, (why,))
-        matched = {match.context.id} if match else set()
-        return upkeep.make_room(self.store, nbytes, {self.id, *matched, *self.keep})
 
     def _compute(self, stops: Mapping[int, str], saving: ContextWriter | None) -> Tensor:
         """Reads what is left, handing over a segment at each stop."""

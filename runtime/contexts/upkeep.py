@@ -54,19 +54,18 @@ class Room(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> Room:
-    """Removes contexts, never `keep`, until `nbytes` more fit the quota and the disk.
+def make_room(
+    store: ContextStore, nbytes: int, keep: Collection[str], *, beside: Collection[str] = ()
+) -> Room:
+    """Removes contexts until `nbytes` more fit the quota and the disk.
 
-    The least recently used go first, and for the disk none that has a name.  None go if what is
-    kept leaves no room in the quota, or if the disk would be too full without all of them.
+    Never those in `keep`, which belong to what is going to be written, nor `beside`, which the same
+    run uses.  The least recently used go first, and for the disk none that has a name.  None go if
+    what is kept leaves no room in the quota, or if the disk would be too full without all of them.
     """
-    kept = used_bytes([each for each in store.contexts() if each.id in keep])
-    if kept + nbytes > store.quota_bytes:
-        refusal = (
-            f"not saved: {(kept + nbytes) / 1e6:,.1f} MB are more than the quota for saved "
-            f"contexts, {store.quota_bytes / 1e6:,.1f} MB"
-        )
+    if refusal := _over_quota(store, nbytes, keep, beside):
         return Room(False, (refusal,))
+    keep = {*keep, *beside}
     list(_evict(store, store.quota_bytes - nbytes, keep))
     notes = _free_disk(store, nbytes + RESERVE_BYTES, keep)
     free = files.free_bytes(store.root)
@@ -77,6 +76,22 @@ def make_room(store: ContextStore, nbytes: int, keep: Collection[str]) -> Room:
         )
         return Room(False, (*notes, refusal))
     return Room(True, notes)
+
+
+def _over_quota(
+    store: ContextStore, nbytes: int, keep: Collection[str], beside: Collection[str]
+) -> str:
+    """Why there can't be room whatever is removed; empty if there can."""
+    contexts, quota = store.contexts(), store.quota_bytes
+    if nbytes <= quota < nbytes + used_bytes([each for each in contexts if each.id in beside]):
+        return "not saved: the quota for saved contexts has no room beside what this run uses"
+    needed = nbytes + used_bytes([each for each in contexts if each.id in {*keep, *beside}])
+    if needed > quota:
+        return (
+            f"not saved: {needed / 1e6:,.1f} MB are more than the quota for saved contexts, "
+            f"{quota / 1e6:,.1f} MB"
+        )
+    return ""
 
 
 def _free_disk(store: ContextStore, wanted: int, keep: Collection[str]) -> tuple[str, ...]:

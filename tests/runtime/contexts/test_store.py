@@ -171,9 +171,9 @@ def asked_for(monkeypatch):
     asked: list[int] = []
     real = upkeep.make_room
 
-    def make_room(store, nbytes, keep):
+    def make_room(store, nbytes, keep, **more):
         asked.append(nbytes)
-        return real(store, nbytes, keep)
+        return real(store, nbytes, keep, **more)
 
     monkeypatch.setattr(upkeep, "make_room", make_room)
     return asked
