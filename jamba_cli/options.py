@@ -190,12 +190,12 @@ class KeptPart(StrEnum):
 
 
 Scheme = Annotated[
-    Literal["none", "int8", "fp8", "nf4"] | None,
+    Literal["none", "int8", "fp8", "nf4", "w8a8"] | None,
     typer.Option(
         "--scheme",
-        metavar="none|int8|fp8|nf4",
-        help="How weights are held; default: as in the files, or the first that fits. "
-        "[env: JAMBA_SCHEME]",
+        metavar="none|int8|fp8|nf4|w8a8",
+        help="How weights are held, w8a8 on CPUs only; default: as in the files, or the first "
+        "that fits. [env: JAMBA_SCHEME]",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -79,7 +79,7 @@ class Settings:
     device: str = _setting("auto", parse_device)
     color: str = _setting("auto", _one_of("auto", "always", "never"))
     progress: bool = _setting(True, _switch)
-    scheme: str | None = _setting(None, _one_of("none", "int8", "fp8", "nf4"))
+    scheme: str | None = _setting(None, _one_of("none", "int8", "fp8", "nf4", "w8a8"))
     context: int | None = _setting(None, _count)
     chunk_tokens: int | None = _setting(None, _count)
     max_tokens: int | None = _setting(None, _count)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from quant.experts import QuantExperts
 from quant.ops.gemv import gemv
-from quant.ops.matmul import matmul, quantizes
+from quant.ops.matmul import matmul, quantizes, w8a8
 from quant.schemes import Scheme
 from quant.tensor import QuantRows, QuantWeight, Rows, SchemeName
 
@@ -31,10 +31,10 @@ def product(
     """x [m, k] @ w [n, k].T (+ bias [n]) -> [m, n] in x's dtype.
 
     `few` says which of the two ways it goes, where that is not to depend on m: fp8 rounds x in
-    the products of many rows only.
+    the products of many rows only, w8a8 in all.
     """
     many = x.shape[0] > FEW_ROWS if few is None else not few
-    y = matmul(x, w) if isinstance(x, QuantRows) or many else gemv(x, w)
+    y = matmul(x, w) if isinstance(x, QuantRows) or many or w8a8.takes(w) else gemv(x, w)
     return y if bias is None else y.add_(bias)
 
 

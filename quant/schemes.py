@@ -73,6 +73,18 @@ class Int8(Scheme):
 
 
 @dataclass(frozen=True, slots=True)
+class W8A8(Scheme):
+    """int8's weights; activations are rounded to int8 too, by token, in every product."""
+
+    name: ClassVar[SchemeName] = "w8a8"
+    code_dtype: ClassVar[torch.dtype] = torch.int8
+
+    def quantize(self, weight: Tensor) -> QuantWeight:
+        """Codes and scales of a weight of any float dtype."""
+        return QuantWeight("w8a8", *int8.quantize(weight))
+
+
+@dataclass(frozen=True, slots=True)
 class Fp8(Scheme):
     """e4m3, one scale an output channel; activations of many rows are rounded too, by token."""
 
@@ -119,6 +131,9 @@ class Nf4(Scheme):
 
 SCHEMES: dict[str, Scheme] = {"int8": Int8(), "fp8": Fp8(), "nf4": Nf4()}
 """The schemes by the names that the command line uses, with their defaults."""
+
+CPU_SCHEMES: dict[str, Scheme] = {"w8a8": W8A8()}
+"""Those that only CPUs compute with; no file is written in them."""
 
 
 def from_json(values: Mapping[str, Any]) -> Scheme:

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-SchemeName = Literal["int8", "fp8", "nf4"]
+SchemeName = Literal["int8", "fp8", "nf4", "w8a8"]
 
 
 @dataclass(frozen=True, slots=True)
 class QuantWeight:
     """Codes and their scales; leading dimensions are a stack, such as the experts of a layer.
 
-    int8: codes int8 [..., n, k], scale fp32 [..., n].  fp8: codes float8_e4m3fn [..., n, k],
+    int8, w8a8: codes int8 [..., n, k], scale fp32 [..., n].  fp8: codes float8_e4m3fn [..., n, k],
     scale fp32 [..., n].  nf4: codes uint8 [..., n, k/2], the earlier element in the high half,
     scale fp32 or fp16 [..., n, k/64].  All contiguous.
     """

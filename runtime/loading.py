@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from quant.schemes import SCHEMES
+from quant.schemes import CPU_SCHEMES, SCHEMES
 from runtime import memory
 from runtime.checkpoint import Checkpoint
 from runtime.config import JambaConfig
@@ -69,10 +69,18 @@ class Source:
                 )
             return [own]
         if wish.scheme is not None:
+            if wish.scheme in CPU_SCHEMES and device != "cpu":
+                raise UsageError(
+                    f"scheme {wish.scheme} is for CPUs, and this is {device}",
+                    hint="use --scheme fp8 or int8, or --device cpu",
+                )
             return [named(wish.scheme, wish.keep)]
         if self.format == "fp8" and device == "cuda":
             return [Quantization(SCHEMES["fp8"], frozenset())]
-        return list(candidates(device, wish.keep))
+        options = list(candidates(device, wish.keep))
+        if self.format == "nano":  # was trained for rounded weights: the fast way comes first
+            options.sort(key=lambda each: each is None or each.scheme.name not in CPU_SCHEMES)
+        return options
 
     def stored_layers(self, scheme: str) -> frozenset[str]:
         """The layers that the checkpoint holds in a scheme; reads headers only."""

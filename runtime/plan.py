@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from quant.ops.matmul.scaled import multiplies_fp8
+from quant.ops.matmul.w8a8 import multiplies_int8
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.errors import MemoryFitError
@@ -156,14 +157,15 @@ def state_bytes(config: JambaConfig, dtype: torch.dtype) -> int:
 
 
 def candidates(device: str, keep: Collection[str] = ALWAYS_KEPT) -> Iterator[Quantization | None]:
-    """Schemes in the order of preference: fp8 is for GPUs that multiply it.
+    """Schemes in the order of preference: fp8 is for GPUs that multiply it, w8a8 for such CPUs.
 
     A GPU that is not here, as with `jamba plan --gpu-memory`, is taken for one that does.
     """
     here = device == "cuda" and torch.cuda.is_available()
     fp8 = device == "cuda" and (not here or multiplies_fp8(torch.device("cuda")))
-    for name in ("none", "fp8", "int8", "nf4"):
-        if name != "fp8" or fp8:
+    here_only = {"fp8": fp8, "w8a8": device == "cpu" and multiplies_int8()}
+    for name in ("none", "fp8", "w8a8", "int8", "nf4"):
+        if here_only.get(name, True):
             yield named(name, keep)
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 
 from quant.linear import quantize_
-from quant.schemes import SCHEMES, Scheme, from_json
+from quant.schemes import CPU_SCHEMES, SCHEMES, Scheme, from_json
 from runtime.config import JambaConfig
 from runtime.errors import ConfigError, UsageError
 from runtime.model import JambaModel, Part, quantizable
@@ -69,9 +69,10 @@ def named(scheme: str | None, keep: Collection[str] = ALWAYS_KEPT) -> Quantizati
     """The quantization of a scheme by its name, None for none; raises UsageError."""
     if scheme in (None, "none"):
         return None
-    if scheme not in SCHEMES:
+    known = SCHEMES | CPU_SCHEMES
+    if scheme not in known:
         raise UsageError(
-            f"unknown scheme {scheme!r}", hint=f"the schemes are none, {', '.join(SCHEMES)}"
+            f"unknown scheme {scheme!r}", hint=f"the schemes are none, {', '.join(known)}"
         )
     parts = {part for part in get_args(Part) if part in keep}
     if len(parts) < len(set(keep)):
@@ -79,7 +80,7 @@ def named(scheme: str | None, keep: Collection[str] = ALWAYS_KEPT) -> Quantizati
             f"can't keep {', '.join(sorted(set(keep) - parts))}",
             hint=f"the parts are {', '.join(get_args(Part))}",
         )
-    return Quantization(SCHEMES[scheme], frozenset(parts))
+    return Quantization(known[scheme], frozenset(parts))
 
 
 def stored_quantization(values: Mapping[str, Any], source: str) -> Quantization:

@@ -92,14 +92,14 @@ def random_model(
     return model.eval()
 
 
-_CODE_SPREAD = {"int8": 73.3, "fp8": 1.0, "nf4": 0.564}
+_CODE_SPREAD = {"int8": 73.3, "w8a8": 73.3, "fp8": 1.0, "nf4": 0.564}
 """Standard deviation of the codes that `_fill_codes` draws."""
 
 
 def _fill_codes(weight: QuantWeight, generator: torch.Generator) -> None:
     """Random codes and one scale for all, so that nothing wider than the codes is ever held."""
     codes = weight.codes.data
-    if weight.scheme == "int8":
+    if codes.dtype == torch.int8:
         codes.random_(-127, 128, generator=generator)
     elif weight.scheme == "nf4":
         codes.random_(0, 256, generator=generator)

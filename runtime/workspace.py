@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
+from quant.schemes import CPU_SCHEMES
 from runtime.config import JambaConfig
 from runtime.devices import Precision
 from runtime.model import Part
@@ -43,9 +42,14 @@ def workspace_bytes(
         each = max(gpu.mamba(), gpu.attention(), gpu.feed_forward())
     scratch = _scratch(config, precision, quantization, cpu=cpu)
     libraries = CPU_LIBRARIES_BYTES if cpu else GPU_LIBRARIES_BYTES
-    if cpu and quantization is None and precision.weights != precision.activations:
+    plain = quantization is None and precision.weights != precision.activations
+    if cpu and (plain or _in_8_bits(quantization)):
         libraries += CPU_KERNELS_BYTES
     return chunk_tokens * each + scratch + libraries
+
+
+def _in_8_bits(quantization: Quantization | None) -> bool:
+    return quantization is not None and quantization.scheme.name in CPU_SCHEMES
 
 
 def _mamba(config: JambaConfig) -> int:
@@ -125,8 +129,8 @@ def _scratch(
     same = precision.weights == precision.activations
     if quantization is None:
         return 0 if same else widest * precision.activations.itemsize
-    if not cpu and quantization.scheme.code_dtype == torch.float8_e4m3fn:
-        return 0  # fp8 products read the codes
+    if _in_8_bits(quantization) or (not cpu and quantization.scheme.name == "fp8"):
+        return 0  # these products read the codes
     # In PyTorch NF4 codes are looked up by indices, of 32 and then 64 bits for two weights.
     indices = 6 if cpu and quantization.scheme.name == "nf4" else 0
     return widest * (precision.activations.itemsize + indices)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from quant.ops.dispatch import choice
+from quant.ops.matmul.w8a8 import multiplies_int8
 from runtime.contexts.records import Identity
 from runtime.devices import Precision
 from runtime.engine import Engine
@@ -54,6 +55,7 @@ def numerics(device: torch.device, precision: Precision) -> str:
     kind = device.type
     if kind == "cpu":
         kind += f"-{torch.backends.cpu.get_cpu_capability()}"
+        kind += "+int8" if multiplies_int8() else ""
     elif kind == "cuda":
         kind += "-sm{}{}".format(*torch.cuda.get_device_capability(device))
     values = [getattr(precision, each.name) for each in fields(precision)]

@@ -11,9 +11,11 @@ import sys
 
 CASES = (
     ("nano", "none", 2048),
+    ("nano", "w8a8", 2048),
     ("nano", "int8", 2048),
     ("nano", "nf4", 2048),
     ("tiny", "none", 1024),
+    ("tiny", "w8a8", 1024),
     ("tiny", "int8", 1024),
 )
 

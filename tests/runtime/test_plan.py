@@ -73,8 +73,12 @@ def test_the_first_scheme_that_fits_is_picked(gigabytes, wanted):
     assert plan.fits
 
 
-def test_on_a_cpu_nothing_is_rounded_to_fp8_unasked():
-    assert [q.scheme.name if q else "none" for q in candidates("cpu")] == ["none", "int8", "nf4"]
+@pytest.mark.parametrize(
+    ("units", "names"), [(False, "none int8 nf4"), (True, "none w8a8 int8 nf4")]
+)
+def test_on_a_cpu_nothing_is_rounded_unasked_but_to_what_it_multiplies(monkeypatch, units, names):
+    monkeypatch.setattr("runtime.plan.multiplies_int8", lambda: units)
+    assert [q.scheme.name if q else "none" for q in candidates("cpu")] == names.split()
 
 
 def test_the_chunk_shrinks_before_a_setting_is_refused():
@@ -134,6 +138,7 @@ def test_loading_sees_what_others_have_taken(monkeypatch):
 
 
 def test_a_scheme_is_picked_by_what_is_free_on_a_cpu_too(monkeypatch):
+    monkeypatch.setattr("runtime.plan.multiplies_int8", lambda: False)
     config = JambaConfig.from_dict(SHAPE | {"hidden_size": 512, "intermediate_size": 2048})
     plans = Planner(config, "cpu", EXACT, 10**12)
     enough = plans.best(named("int8"), 1000, None).total

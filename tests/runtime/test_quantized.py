@@ -10,16 +10,19 @@ import torch
 
 from quant.experts import QuantExperts
 from quant.linear import QuantLinear
+from runtime import plan
+from runtime.config import JambaConfig
 from runtime.devices import EXACT
 from runtime.engine import Engine
 from runtime.errors import UsageError
+from runtime.loading import Source, Wish
 from runtime.models import resolve
 from runtime.sampling import SamplingParams
 from runtime.tokenizer import Tokenizer
 from tests.helpers import GOLDEN, assert_close, divergence, golden
 
 # Random models of width 32 are the worst case: nothing averages out.  KL in nats, mean of 150.
-LIMITS = {"int8": 0.004, "fp8": 0.15, "nf4": 0.15}
+LIMITS = {"int8": 0.004, "w8a8": 0.03, "fp8": 0.15, "nf4": 0.15}
 MODELS = ("default", "odd", "dense-tied", "narrow", "options")
 
 
@@ -49,14 +52,17 @@ def test_chunked_is_whole_at_any_boundary(name, chunk, scheme):
     assert_close(engine.score(ids, chunk_tokens=chunk), engine.score(ids))
 
 
-@pytest.mark.parametrize("chunk", [7, 29, 63, 145])
-def test_chunked_is_whole_in_fp8_up_to_a_rounding_that_flips(chunk):
-    """A last bit of fp32 may push an activation over an edge of e4m3, one in thousands."""
+@pytest.mark.parametrize(("scheme", "chunk"), [
+    ("fp8", 7), ("fp8", 29), ("fp8", 63), ("fp8", 145),
+    ("w8a8", 1), ("w8a8", 7), ("w8a8", 63), ("w8a8", 149),
+])  # fmt: skip
+def test_chunked_is_whole_in_8_bits_up_to_a_rounding_that_flips(scheme, chunk):
+    """A last bit of fp32 may push an activation over an edge of its codes, one in thousands."""
     ids, wanted = golden("default")
-    engine = load("default", "fp8")
+    engine = load("default", scheme)
     whole = engine.score(ids)
     moved = divergence(whole, engine.score(ids, chunk_tokens=chunk)).mean()
-    assert moved <= divergence(wanted, whole).mean() / 20
+    assert moved <= divergence(wanted, whole).mean() / {"fp8": 20, "w8a8": 10}[scheme]
 
 
 def test_fp8_reads_few_tokens_more_exactly_than_many():
@@ -114,7 +120,9 @@ def test_unknown_schemes_and_parts_are_refused(scheme, keep):
         load("default", scheme, keep)
 
 
-@pytest.mark.parametrize(("scheme", "limit"), [("int8", 4e-3), ("fp8", 3e-2), ("nf4", 1e-5)])
+@pytest.mark.parametrize(
+    ("scheme", "limit"), [("int8", 4e-3), ("w8a8", 2.5e-2), ("fp8", 3e-2), ("nf4", 1e-5)]
+)
 def test_nano_keeps_its_mind(scheme, limit):
     """nano is in nf4 but for what is stored in int8, which is widened: so it is in memory."""
     text = (Path(__file__).parents[2] / "docs" / "reading-long-documents.md").read_text()
@@ -133,7 +141,16 @@ def test_layers_that_a_scheme_can_t_hold_are_told(caplog):
     assert "19 of 19 layers stay in 16 bits: nf4 needs widths that are multiples" in caplog.text
 
 
-def test_nano_is_held_in_16_bits_on_a_cpu_unless_told():
+@pytest.mark.parametrize(("units", "scheme"), [(True, "w8a8"), (False, "none")])
+def test_nano_is_held_in_8_bits_where_the_cpu_multiplies_them(monkeypatch, units, scheme):
+    monkeypatch.setattr(plan, "multiplies_int8", lambda: units)
     engine = Engine.load("nano", device="cpu")
-    assert engine.scheme == "none"
+    assert engine.scheme == scheme
     assert engine.model.embed_tokens.dtype == torch.float16
+
+
+def test_w8a8_is_refused_where_it_can_t_be_computed():
+    options = Source("nano", JambaConfig.from_json(resolve("nano")), resolve("nano")).options
+    with pytest.raises(UsageError, match="w8a8 is for CPUs"):
+        options("cuda", Wish("w8a8"))
+    assert options("cuda", Wish())[0] is None

@@ -8,7 +8,12 @@ from torch import Tensor
 from quant.ops import fp8, int8, nf4
 from quant.tensor import QuantWeight
 
-_INVERSE = {"int8": int8.dequantize, "fp8": fp8.dequantize, "nf4": nf4.dequantize}
+_INVERSE = {
+    "int8": int8.dequantize,
+    "fp8": fp8.dequantize,
+    "nf4": nf4.dequantize,
+    "w8a8": int8.dequantize,
+}
 
 
 def dequantize(w: QuantWeight, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:

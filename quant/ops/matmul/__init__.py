@@ -1,14 +1,14 @@
 """Products of many rows, bound by arithmetic.
 
 int8 and nf4 dequantize the weight and use 16-bit products; fp8 also quantizes each token, unless
-what made the activations did.
+what made the activations did.  w8a8 takes few rows too, and only on a CPU.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from quant.ops.matmul import reference, scaled
+from quant.ops.matmul import reference, scaled, w8a8
 from quant.tensor import QuantWeight, Rows
 
 __all__ = ["grouped_matmul", "matmul", "quantizes"]
@@ -23,6 +23,9 @@ def quantizes(w: QuantWeight | Tensor) -> bool:
 
 def matmul(x: Rows, w: QuantWeight) -> Tensor:
     """x [m, k] @ w [n, k].T -> [m, n] in x's dtype, by the device's way."""
+    if w8a8.takes(w):
+        assert isinstance(x, Tensor)
+        return w8a8.matmul(x, w)
     result: Tensor = (scaled if x.device.type == "cuda" else reference).matmul(x, w)
     return result
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.linear import FEW_ROWS, product
+from quant.ops.matmul import w8a8
 from quant.tensor import QuantWeight, Rows
 
 Weight = Tensor | QuantWeight
@@ -29,7 +30,9 @@ CONVERTED_AT_ONCE = 1 << 20
 
 
 def products_in(weight: Weight, x: Tensor) -> torch.dtype:
-    """What products of many rows of x with a weight are computed in."""
+    """What products of many rows of x with a weight are computed in, those of attention too."""
+    if w8a8.takes(weight):
+        return wide_dtype()
     if isinstance(weight, QuantWeight) or weight.dtype == x.dtype:
         return x.dtype
     return wide_dtype()

@@ -8,6 +8,7 @@ from torch import Tensor
 from quant.linear import FEW_ROWS, takes_codes
 from quant.ops import gemv
 from quant.ops.dispatch import KERNEL, choice
+from quant.ops.matmul import w8a8
 from quant.tensor import QuantWeight, Rows
 from runtime.ops.linear import Weight, linear, widened
 from runtime.ops.moe import onednn
@@ -41,19 +42,24 @@ def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -
         return onednn.swiglu(x, widened(gate_up, x), widened(down, x))
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
         return _swiglu(x, gate_up, down, few)
-    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
-        return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
     assert isinstance(x, Tensor)
-    gate_up, down = widened(gate_up, x), widened(down, x)
+    block = BLOCK_ROWS
+    if w8a8.takes(gate_up) and w8a8.takes(down):
+        block = w8a8.BLOCK_ROWS
+    elif isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
+        return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
+    else:
+        gate_up, down = widened(gate_up, x), widened(down, x)
     out = torch.empty(l, down.shape[0], dtype=x.dtype)
-    for rows, result in zip(x.split(BLOCK_ROWS), out.split(BLOCK_ROWS), strict=True):
+    for rows, result in zip(x.split(block), out.split(block), strict=True):
         result.copy_(_swiglu(rows, gate_up, down, few))
     return out
 
 
 def _swiglu(x: Rows, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
     one_step = x.shape[0] <= FEW_ROWS if few is None else few
-    if isinstance(gate_up, QuantWeight) and isinstance(x, Tensor) and one_step:
+    by_codes = isinstance(gate_up, QuantWeight) and not w8a8.takes(gate_up)
+    if by_codes and isinstance(x, Tensor) and one_step:
         return linear(gemv.gemv_silu_gate(x, gate_up), down, few=few)
     gate = silu_gate_rows if takes_codes(down, x.shape[0], few=few) else silu_gate
     return linear(gate(linear(x, gate_up, few=few)), down, few=few)

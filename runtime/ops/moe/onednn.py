@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.linear import FEW_ROWS
-from quant.tensor import Rows
+from quant.tensor import QuantWeight, Rows
 from runtime.ops.linear import Weight, products_in
 
 BLOCK_ROWS = 512
@@ -33,6 +33,8 @@ def _product() -> Any | None:
 def takes(x: Rows, gate_up: Weight, down: Weight) -> bool:
     """Whether products of these rows are in bf16, of wider activations, and oneDNN is there."""
     if not isinstance(x, Tensor) or x.device.type != "cpu" or x.shape[0] <= FEW_ROWS:
+        return False
+    if isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
         return False
     narrow = all(products_in(weight, x) == torch.bfloat16 != x.dtype for weight in (gate_up, down))
     return narrow and _product() is not None

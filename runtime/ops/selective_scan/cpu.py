@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-TILE_ELEMENTS = 1 << 18
+TILE_ELEMENTS = 1 << 19
 """Elements of one tile's intermediates: 1 MiB of fp32, of which there are two."""
 
 
@@ -37,6 +37,7 @@ def selective_scan(
     B, C = B.float(), C.float()
     tile = min(l, max(1, TILE_ELEMENTS // (n * e)))
     decays, inputs = torch.empty(2, tile, n, e).unbind()
+    steps = list(zip(decays.unbind(), inputs.unbind(), strict=True))
     y = torch.empty(l, 1, e)
     h = state
     for start in range(0, l, tile):
@@ -44,7 +45,7 @@ def selective_scan(
         m = span.stop - start
         torch.mul(delta[span, None], rate, out=decays[:m]).exp2_()
         torch.mul(B[span, :, None], drive[span, None], out=inputs[:m])
-        for decay, entry in zip(decays[:m].unbind(), inputs[:m].unbind(), strict=True):
+        for decay, entry in steps[:m]:
             h = entry.addcmul_(decay, h)  # entry becomes the state after its token
         torch.bmm(C[span, None], inputs[:m], out=y[span])
         state.copy_(h)
