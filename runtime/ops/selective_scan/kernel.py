@@ -6,8 +6,8 @@ what is done for every state is computed on tiles [l, k, g, q, w]: tokens, pairs
 lane, warps, lanes of a channel, channels of a warp.  Tokens and a lane's pairs lie in its
 registers, so that the recurrence is one fused multiply-add a state and token.  The states of even
 and of odd numbers have tiles of their own, so that B and C stay pairs of bf16 until a lane has
-them: the way to the lanes, through shared memory, is what the kernel waits for most.  The next
-block is on its way from memory while one is computed.
+them: less goes through shared memory.  The next block is on its way from memory while one is
+computed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra import libdevice
 
-WIDTH = 8
-"""Channels a warp."""
+WIDTH = 4
+"""Channels a warp: 8,192 of them make four warps for each scheduler, which hide each other's waits
+and have 128 registers a lane."""
 
-GROUPS = 2
-"""Warps a program: they read 32 bytes of a token's row at once, and the same B and C."""
+GROUPS = 4
+"""Warps a program: together they read 32 bytes of a token's row, and the same B and C."""
 
 BLOCK_L = 16
 """Tokens a block: as many as registers hold with all states of the channels."""
@@ -190,8 +191,9 @@ def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
 def _sum_of_states(products, FAST: tl.constexpr):
     """[l, k, g, q, w] -> [l, e].
 
-    A lane's own first.  Then a tile whose lanes have all of a token's and channel's parts, which
-    takes a quarter of the time that passing sums from lane to lane would.
+    A lane's own first.  Then as a tile of another layout, in which a lane has all parts of a
+    token and channel: one exchange through shared memory, for which passing sums from lane to lane
+    takes four times as many instructions.
     """
     L: tl.constexpr = products.shape[0]
     Q: tl.constexpr = products.shape[3]
