@@ -1,11 +1,13 @@
-"""The selective scan on a GPU: tiles of tokens by channels, all states of a channel in registers.
+"""The selective scan on a GPU: tiles of tokens by states by channels, all in registers.
 
-A program owns a few channels with all their states and walks over the tokens in blocks.  What is
-done once a channel (softplus, gate) is computed on the [tokens, channels] block, each value by
-one lane; what is done for every state is computed on [tokens, states, channels], whose token axis
-lies in one lane's registers, so that the recurrence is one fused multiply-add a state and token.
-A scheduler of the GPU has one or two such programs: the next block is on its way from memory while
-one is computed.
+A warp owns a few channels with all their states and walks over the tokens in blocks.  What is done
+once a channel (softplus, gate) is computed on the [tokens, channels] block, each value by one lane;
+what is done for every state is computed on tiles [l, k, g, q, w]: tokens, pairs of states of a
+lane, warps, lanes of a channel, channels of a warp.  Tokens and a lane's pairs lie in its
+registers, so that the recurrence is one fused multiply-add a state and token.  The states of even
+and of odd numbers have tiles of their own, so that B and C stay pairs of bf16 until a lane has
+them: less goes through shared memory.  The next block is on its way from memory while one is
+computed.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra import libdevice
 
-BLOCK_E = 8
-"""Channels a program: with 8,192 of them 1,024 programs of one warp, two for each scheduler."""
+WIDTH = 4
+"""Channels a warp: 8,192 of them make four warps for each scheduler, which hide each other's waits
+and have 128 registers a lane."""
+
+GROUPS = 4
+"""Warps a program: together they read 32 bytes of a token's row, and the same B and C."""
 
 BLOCK_L = 16
 """Tokens a block: as many as registers hold with all states of the channels."""
@@ -61,6 +67,19 @@ def silu(x, FAST: tl.constexpr):
 
 
 @triton.jit
+def _kept(x, FAST: tl.constexpr):
+    """x, which the compiler may neither compute anew in another layout nor give another layout.
+
+    A move that is said to have effects: registers are renamed and nothing is left of it.
+    """
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "mov.b32 $0, $1;", "=r,r", [x], dtype=x.dtype, is_pure=False, pack=1
+        )
+    return x
+
+
+@triton.jit
 def _row(tile, index, T: tl.constexpr):
     """Row T of a [tokens, ...] tile: a choice of registers, since T is known to the compiler.
 
@@ -71,38 +90,50 @@ def _row(tile, index, T: tl.constexpr):
 
 
 @triton.jit
-def _block(u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, dt_mask, n_mask, PAIRED: tl.constexpr):
+def _halves(pair):
+    """Two bf16 in an integer -> two fp32."""
+    even = (pair << 16).to(tl.float32, bitcast=True)
+    odd = (pair & -65536).to(tl.float32, bitcast=True)
+    return even, odd
+
+
+@triton.jit
+def _two(at, even, odd, PAIRS: tl.constexpr):
+    """Values of even and odd states [l, n / 2]; of PAIRS both are in either."""
+    first = tl.load(at, mask=even, other=0)
+    second = first if PAIRS else tl.load(at + 1, mask=odd, other=0)
+    return first, second
+
+
+@triton.jit
+def _block(
+    u_at, dt_at, z_at, b_at, c_at, tokens, e_mask, dt_mask, even, odd,
+    PAIRED: tl.constexpr, PAIRS: tl.constexpr,
+):  # fmt: skip
     """The inputs of a block; past the last token decay is 1 and nothing enters: the state stays."""
     mask = tokens[:, None] & e_mask[None]
-    bc_mask = tokens[:, None] & n_mask[None]
     u = tl.load(u_at, mask=mask, other=0.0)
     if PAIRED:
         dt = tl.load(dt_at, mask=tokens[:, None] & dt_mask[None], other=MINUS_INFINITIES)
     else:
         dt = tl.load(dt_at, mask=mask, other=float("-inf"))
     z = tl.load(z_at, mask=mask, other=0.0)
-    b = tl.load(b_at, mask=bc_mask, other=0.0)
-    c = tl.load(c_at, mask=bc_mask, other=0.0)
-    return u, dt, z, b, c
+    b, b_odd = _two(b_at, tokens[:, None] & even[None], tokens[:, None] & odd[None], PAIRS)
+    c, c_odd = _two(c_at, tokens[:, None] & even[None], tokens[:, None] & odd[None], PAIRS)
+    return u, dt, z, b, b_odd, c, c_odd
 
 
 @triton.jit
 def _steps(dt, bias, odd_bias, FAST: tl.constexpr, PAIRED: tl.constexpr):
-    """softplus(dt + bias) [l, e].
-
-    PAIRED takes two bf16 as one integer. Where a conversion to fp32 stands before softplus, the
-    compiler brings dt to the layout of the states first, where each lane would compute it anew for
-    its states of a channel; shifts it leaves where they are.
-    """
+    """softplus(dt + bias) [l, e]; PAIRED takes two bf16 as one integer."""
     if PAIRED:
-        even = (dt << 16).to(tl.float32, bitcast=True)
-        odd = (dt & -65536).to(tl.float32, bitcast=True)
+        even, odd = _halves(dt)
         steps = tl.interleave(
             softplus(even + bias[None], FAST), softplus(odd + odd_bias[None], FAST)
         )
     else:
         steps = softplus(dt.to(tl.float32) + bias[None], FAST)
-    return steps
+    return _kept(steps, FAST)
 
 
 @triton.jit
@@ -110,7 +141,7 @@ def _biases(bias_ptr, channel, e_mask, e, BLOCK_E: tl.constexpr, PAIRED: tl.cons
     """Of dt its columns, their mask and their biases; of pairs, those of the two halves."""
     if PAIRED:
         column = tl.program_id(0) * (BLOCK_E // 2) + tl.arange(0, BLOCK_E // 2)
-        mask = 2 * column < e
+        mask = column < e // 2
         bias = tl.load(bias_ptr + 2 * column, mask=mask, other=0.0)
         odd = tl.load(bias_ptr + 2 * column + 1, mask=mask, other=0.0)
     else:
@@ -122,8 +153,33 @@ def _biases(bias_ptr, channel, e_mask, e, BLOCK_E: tl.constexpr, PAIRED: tl.cons
 
 
 @triton.jit
+def _of_states(x, like):
+    """[l, n / 2] -> [l, k, g, q, w]: pair i goes to lane i // k, where its neighbours go too."""
+    K: tl.constexpr = like.shape[1]
+    x = tl.permute(tl.reshape(x, [x.shape[0], like.shape[3], K]), (0, 2, 1))
+    return tl.broadcast_to(x[:, :, None, :, None], like.shape)
+
+
+@triton.jit
+def _of_channels(x, like):
+    """[l, e] -> [l, 1, g, 1, w]."""
+    return tl.reshape(x, [x.shape[0], like.shape[2], like.shape[4]])[:, None, :, None, :]
+
+
+@triton.jit
+def _values(first, second, like, FAST: tl.constexpr, PAIRS: tl.constexpr):
+    """Those of even and of odd states in fp32, as tiles; PAIRS are cut in two by each lane."""
+    if PAIRS:
+        even, odd = _halves(_kept(_of_states(first, like), FAST))
+    else:
+        even = _of_states(first.to(tl.float32), like)
+        odd = _of_states(second.to(tl.float32), like)
+    return even, odd
+
+
+@triton.jit
 def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
-    """h after each of the tokens [l, n, e], and after the last."""
+    """h after each of the tokens [l, k, g, q, w], and after the last."""
     states = entry
     for t in tl.static_range(BLOCK_L):
         h = _row(decay, token, t) * h + _row(entry, token, t)
@@ -132,27 +188,68 @@ def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
 
 
 @triton.jit
+def _sum_of_states(products, FAST: tl.constexpr):
+    """[l, k, g, q, w] -> [l, e].
+
+    A lane's own first.  Then as a tile of another layout, in which a lane has all parts of a
+    token and channel: one exchange through shared memory, for which passing sums from lane to lane
+    takes four times as many instructions.
+    """
+    L: tl.constexpr = products.shape[0]
+    Q: tl.constexpr = products.shape[3]
+    E: tl.constexpr = products.shape[2] * products.shape[4]
+    parts = tl.permute(tl.sum(products, 1), (2, 0, 1, 3))  # [q, l, g, w]
+    return tl.sum(_kept(tl.reshape(parts, [Q, L, E]), FAST), 0)
+
+
+@triton.jit
+def _tile_of(ptr, tile, e, even, odd, token, like):
+    """Even and odd rows of A or the state [n, e] as tiles [k, g, q, w].
+
+    Through a tile of tokens, so that they have the layout of the rows they are used with. As they
+    are loaded, every token's row would go from one to the other through shared memory.
+    """
+    first = tl.load(ptr + tile, mask=even, other=0.0)
+    second = tl.load(ptr + e + tile, mask=odd, other=0.0)
+    first = _row(tl.broadcast_to(first[None], like.shape), token, 0)
+    second = _row(tl.broadcast_to(second[None], like.shape), token, 0)
+    return first, second
+
+
+@triton.jit
 def scan_kernel(
     u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, bias_ptr, state_ptr, y_ptr,
-    l, e, n,
+    l, e,
     u_stride, dt_stride, b_stride, c_stride, z_stride,
-    BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
-    FAST: tl.constexpr, PAIRED: tl.constexpr,
+    N: tl.constexpr, BLOCK_L: tl.constexpr, WIDTH: tl.constexpr, GROUPS: tl.constexpr,
+    Q: tl.constexpr, K: tl.constexpr,
+    FAST: tl.constexpr, PAIRED: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_E channels over all l tokens."""
+    """One program: GROUPS * WIDTH channels over all l tokens; Q lanes a channel, K pairs a lane."""
+    BLOCK_E: tl.constexpr = GROUPS * WIDTH
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     row = tl.arange(0, BLOCK_L)
-    column = tl.arange(0, BLOCK_N)
-    token = row[:, None, None]
+    pair = tl.arange(0, K * Q)
+    token = row[:, None, None, None, None]
     e_mask = channel < e
-    n_mask = column < n
-    tile = column[:, None] * e + channel[None]  # [n, e]
-    tile_mask = n_mask[:, None] & e_mask[None]
-    rate = tl.load(a_ptr + tile, mask=tile_mask, other=0.0) * LOG2E
-    before = tl.load(state_ptr + tile, mask=tile_mask, other=0.0)
-    # Through a tile of tokens, so that the state has the layout of the rows it is added to. As it
-    # is loaded, every token's row would go from one to the other through shared memory.
-    h = _row(tl.broadcast_to(before[None], [BLOCK_L, BLOCK_N, BLOCK_E]), token, 0)
+    if PAIRS:  # the compiler loads several at once only if it sees that none is masked
+        even = pair < N // 2
+        odd = even
+        column = pair
+    else:
+        even = 2 * pair < N
+        odd = 2 * pair + 1 < N
+        column = 2 * pair
+    like = tl.zeros([BLOCK_L, K, GROUPS, Q, WIDTH], tl.float32)
+    of_lanes = (tl.arange(0, K)[:, None] + K * tl.arange(0, Q)[None])[:, None, :, None]
+    of_warps = tl.arange(0, GROUPS)[:, None] * WIDTH + tl.arange(0, WIDTH)[None]
+    channels = (tl.program_id(0) * BLOCK_E + of_warps)[None, :, None, :]
+    tile = 2 * of_lanes * e + channels  # [k, g, q, w]
+    even_tile = (2 * of_lanes < N) & (channels < e)
+    odd_tile = (2 * of_lanes + 1 < N) & (channels < e)
+    rate, odd_rate = _tile_of(a_ptr, tile, e, even_tile, odd_tile, token, like)
+    rate, odd_rate = rate * LOG2E, odd_rate * LOG2E
+    h, odd_h = _tile_of(state_ptr, tile, e, even_tile, odd_tile, token, like)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
     dt_column, dt_mask, bias, odd_bias = _biases(bias_ptr, channel, e_mask, e, BLOCK_E, PAIRED)
     at = row.to(tl.int64)[:, None]
@@ -162,7 +259,9 @@ def scan_kernel(
     b_at = b_ptr + at * b_stride + column[None]
     c_at = c_ptr + at * c_stride + column[None]
     y_at = y_ptr + at * e + channel[None]
-    u, dt, z, b, c = _block(u_at, dt_at, z_at, b_at, c_at, row < l, e_mask, dt_mask, n_mask, PAIRED)
+    u, dt, z, b, b_odd, c, c_odd = _block(
+        u_at, dt_at, z_at, b_at, c_at, row < l, e_mask, dt_mask, even, odd, PAIRED, PAIRS
+    )
     for start in range(0, l, BLOCK_L):
         u_at += BLOCK_L * u_stride
         dt_at += BLOCK_L * dt_stride
@@ -170,21 +269,36 @@ def scan_kernel(
         b_at += BLOCK_L * b_stride
         c_at += BLOCK_L * c_stride
         coming = row < l - start - BLOCK_L
-        u_next, dt_next, z_next, b_next, c_next = _block(
-            u_at, dt_at, z_at, b_at, c_at, coming, e_mask, dt_mask, n_mask, PAIRED
+        u_next, dt_next, z_next, b_next, b_odd_next, c_next, c_odd_next = _block(
+            u_at, dt_at, z_at, b_at, c_at, coming, e_mask, dt_mask, even, odd, PAIRED, PAIRS
         )
         x = u.to(tl.float32)
         delta = _steps(dt, bias, odd_bias, FAST, PAIRED)
-        decay = exp2(delta[:, None, :] * rate[None], FAST)  # [l, n, e]
-        entry = b.to(tl.float32)[:, :, None] * (delta * x)[:, None, :]
-        states, h = _recurrence(h, decay, entry, token, BLOCK_L)
-        y = tl.sum(states * c.to(tl.float32)[:, :, None], 1) + skip[None] * x  # [l, e]
+        wide = _of_channels(delta, like)
+        decay = exp2(wide * rate[None], FAST)
+        odd_decay = exp2(wide * odd_rate[None], FAST)
+        entering = _of_channels(_kept(delta * x, FAST), like)
+        B, odd_B = _values(b, b_odd, like, FAST, PAIRS)
+        states, h = _recurrence(h, decay, B * entering, token, BLOCK_L)
+        odd_states, odd_h = _recurrence(odd_h, odd_decay, odd_B * entering, token, BLOCK_L)
+        C, odd_C = _values(c, c_odd, like, FAST, PAIRS)
+        y = _sum_of_states(states * C + odd_states * odd_C, FAST) + skip[None] * x
         y = y * silu(z.to(tl.float32), FAST)
         mask = (row < l - start)[:, None] & e_mask[None]
         tl.store(y_at, y.to(y_ptr.dtype.element_ty), mask=mask)
         y_at += BLOCK_L * e
-        u, dt, z, b, c = u_next, dt_next, z_next, b_next, c_next
-    tl.store(state_ptr + tile, h, mask=tile_mask)
+        u, dt, z = u_next, dt_next, z_next
+        b, b_odd, c, c_odd = b_next, b_odd_next, c_next, c_odd_next
+    tl.store(state_ptr + tile, _kept(h, FAST), mask=even_tile)
+    tl.store(state_ptr + e + tile, _kept(odd_h, FAST), mask=odd_tile)
+
+
+def _pairs(x: Tensor) -> Tensor | None:
+    """Rows of bf16 as rows of pairs [l, n / 2] int32, where they lie; None if they can't be."""
+    at = (x.shape[1], x.stride(0), x.storage_offset())
+    if x.dtype != torch.bfloat16 or x.stride(1) != 1 or any(count % 2 for count in at):
+        return None
+    return x.view(torch.int32)
 
 
 def selective_scan(
@@ -202,19 +316,24 @@ def selective_scan(
     l, e = u.shape
     n = A.shape[0]
     y = torch.empty(l, e, dtype=u.dtype, device=u.device)
-    if l > 1:  # every program widens all of B and C, unless it is done once
-        B, C = B.float(), C.float()
-    paired = dt.dtype == torch.bfloat16 and e % 2 == 0 and dt.is_contiguous()
-    if paired:
-        dt = dt.view(torch.int32)
-    scan_kernel[(triton.cdiv(e, BLOCK_E),)](
-        u, dt, A, B, C, D, z, dt_bias, state, y, l, e, n,
+    dt_pairs, b_pairs, c_pairs = _pairs(dt), _pairs(B), _pairs(C)
+    paired, pairs = dt_pairs is not None, b_pairs is not None and c_pairs is not None
+    dt = dt_pairs if dt_pairs is not None else dt
+    B, C = (b_pairs, c_pairs) if b_pairs is not None and c_pairs is not None else (B, C)
+    half = max(triton.next_power_of_2(n) // 2, 1)
+    lanes = min(32 // WIDTH, half)
+    scan_kernel[(triton.cdiv(e, GROUPS * WIDTH),)](
+        u, dt, A, B, C, D, z, dt_bias, state, y, l, e,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0),
+        N=n,
         BLOCK_L=1 if l == 1 else BLOCK_L,
-        BLOCK_N=triton.next_power_of_2(n),
-        BLOCK_E=BLOCK_E,
+        WIDTH=WIDTH,
+        GROUPS=GROUPS,
+        Q=lanes,
+        K=half // lanes,
         FAST=FAST,
         PAIRED=paired,
-        num_warps=1,
+        PAIRS=pairs,
+        num_warps=GROUPS,
     )  # fmt: skip
     return y
