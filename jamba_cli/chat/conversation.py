@@ -40,6 +40,10 @@ RETRY_TEMPERATURE = 0.7
 """Of an answer that is tried again, where the first was the likeliest: or it would be the same."""
 
 
+_BLOCK = 4_096
+"""Ids of a document that are compared by one call."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
     """A place that the cache can go back to, and what the model would say there."""
@@ -238,8 +242,11 @@ class Conversation:
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids are the same at the beginning of both."""
-    for number, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
+    """How many ids are the same at the beginning of both; whole blocks are compared at once."""
+    most, start = min(len(left), len(right)), 0
+    while start < most and left[start : start + _BLOCK] == right[start : start + _BLOCK]:
+        start += _BLOCK
+    for number in range(start, most):
+        if left[number] != right[number]:
             return number
-    return min(len(left), len(right))
+    return most

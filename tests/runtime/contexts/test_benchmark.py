@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from runtime.contexts import ContextStore
-from tests.benchmarks import restore_parts, saved_contexts_gpu
+from runtime.engine import Engine
+from tests.benchmarks import chat_step, restore_parts, saved_contexts_gpu
 from tests.benchmarks.figures import RESTORE, RESTORE_COLD
 from tests.benchmarks.missed import missed
 from tests.runtime.contexts.reading import read
@@ -60,3 +61,10 @@ def test_the_bytes_of_a_restore(engine, ids, tmp_path):
     assert sum(sizes) == rows + last.nbytes - last.state_offset
     cache = engine.new_cache(len(ids))
     assert restore_parts.copy_only_s(cache, context, torch.device("cpu")) > 0
+
+
+def test_a_further_question_of_a_chat_computes_only_itself():
+    engine = Engine.load("nano", device="cpu", context=4_096)
+    found = chat_step.further_question(engine, 2_048)
+    assert 1_000 < found["chat_tokens"] <= 2_048
+    assert found["chat_question_s"] > 0
