@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,10 @@ class ContextWriter:
                 self._write(draft)
             except files.Stopped:
                 return
+            except RuntimeError:  # the interpreter ends: nothing more is hashed
+                if not self._stop.is_set():
+                    raise
+                return
             except OSError as error:
                 end = self.manifest.segments[-1].end if self.manifest.segments else 0
                 self.note = (
@@ -150,12 +155,14 @@ def _release(writing: threading.Thread, held: ExitStack) -> None:
 
 
 def _hashed(views: Iterable[memoryview], digest: hashlib._Hash) -> Iterator[memoryview]:
-    """Blocks of the views, each hashed just before it is written."""
-    for view in views:
-        for start in range(0, len(view), files.BLOCK_BYTES):
-            block = view[start : start + files.BLOCK_BYTES]
-            digest.update(block)
-            yield block
+    """Blocks of the views, each hashed while it is written: the two take about as long."""
+    with ThreadPoolExecutor(1, "jamba-context-hash") as hasher:
+        for view in views:
+            for start in range(0, len(view), files.BLOCK_BYTES):
+                block = view[start : start + files.BLOCK_BYTES]
+                hashed = hasher.submit(digest.update, block)
+                yield block
+                hashed.result()
 
 
 def begin(

@@ -47,12 +47,14 @@ class ProseReader(Reader):
 
 
 def document_of(reader: Reader, tokens: int) -> Document:
-    """Random words, about so many tokens and not more."""
+    """Random words that take so many tokens of a prompt, or a few fewer."""
     draw = random.Random(0)
-    lines = [" ".join(draw.choices(WORDS.split(), k=12)) for _ in range(1_000)]
-    each = len(reader.tokenizer.encode("\n".join(lines))) / len(lines)
-    text = "\n".join(draw.choices(lines, k=int(tokens / each)))
-    return Document((Part("words.txt", text),))
+    lines = [" ".join(draw.choices(WORDS.split(), k=12)) for _ in range(tokens // 12)]
+    document = Document((Part("words.txt", "\n".join(lines)),))
+    while (taken := len(reader.prompt(document, "").shared)) > tokens:
+        lines = lines[: len(lines) * tokens // taken - 1]
+        document = Document((Part("words.txt", "\n".join(lines)),))
+    return document
 
 
 def conversation(engine: Engine, tokens: int) -> Conversation:
