@@ -117,7 +117,8 @@ SCHEMAS = {
         "`numerics`, `arguments`, `directory`, `sources`: a list of `path`, `sha256` (of the text "
         "as it was read), `tokens` (first and end, or null). `jamba contexts show` gives "
         "`contexts`, `missing`; `rm` gives `removed`, `names`, `bytes_freed`; `gc` gives `removed` "
-        "(one line each), `left` (ids of another version of jamba), `bytes_freed`; `verify` gives "
+        "(one line each), `kept` (ids), `left` (those of them of another version of jamba), "
+        "`bytes_freed`, `bytes_kept`, `quota_bytes`; `verify` gives "
         "`contexts`: a list of `id`, `problems`; "
         "`path` gives `path`."
     ),

@@ -55,6 +55,7 @@ def ingest(opened: Opened, name: str | None) -> Ingested:
     from runtime.contexts.names import check
 
     name = None if name is None else check(name.removeprefix("@"))
+    open_store(run.settings).prepare()  # before a long document is read in vain
     started = time.monotonic()
     document = opened.read()
     answer = run.settings.max_tokens or ANSWER_TOKENS  # as ask would have it

@@ -84,12 +84,19 @@ def collect(run: Session) -> None:
                 "schema_version": 1,
                 "command": "contexts gc",
                 "removed": list(done.removed),
+                "kept": [context.id for context in done.kept],
                 "left": [context.id for context in done.left],
                 "bytes_freed": done.nbytes,
+                "bytes_kept": done.kept_nbytes,
+                "quota_bytes": run.settings.context_quota,
             }
         )
         return
     for line in done.removed:
         run.output.line(line)
-    run.output.line(f"{format_bytes(done.nbytes)} freed")
+    kept, quota = format_bytes(done.kept_nbytes), format_bytes(run.settings.context_quota)
+    run.output.line(
+        f"{format_bytes(done.nbytes)} freed; {plural(len(done.kept), 'context')} kept, "
+        f"{kept} of the quota of {quota}"
+    )
     note_other_format(done.left, run.output)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from jamba_cli.contexts.marks import Place, places
 from jamba_cli.contexts.origin import Origin, source_records
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from runtime.cache import HybridCache
     from runtime.contexts import ContextStore, Mark, Planned
     from runtime.engine import Engine, OnChunk
+
+
+class _Described(TypedDict):
+    """What is saved with a prompt beside its states."""
+
+    marks: tuple[Mark, ...]
+    info: dict[str, Any]
+    attachments: dict[str, bytes]
+
 
 DOCUMENT = "document.json"
 """The attachment with the document, so that it can be asked without its sources."""
@@ -124,10 +133,8 @@ class Saving:
 
         found: dict[str, Planned] = {}
         for document, ids in windows:
-            one = planned(
-                engine, ids, marks=_as_marks(self._places(document, ids)), chunk_tokens=chunk_tokens
-            )
-            found[one.id] = replace(one, nbytes=one.nbytes + len(to_json(document)))
+            one = planned(engine, ids, chunk_tokens=chunk_tokens, **self._described(document, ids))
+            found[one.id] = one
         self._keep |= found.keys()
         return list(found.values())
 
@@ -138,8 +145,17 @@ class Saving:
         identity = identify(engine)
         self._keep |= {context_id(identity, ids) for ids in windows}
 
-    def _places(self, document: Document, ids: Sequence[int]) -> list[Place]:
-        return places(document, ids, self._reader.tokenizer, style=self._reader.style)
+    def _described(self, document: Document, ids: Sequence[int]) -> _Described:
+        found = places(document, ids, self._reader.tokenizer, style=self._reader.style)
+        return {
+            "marks": _as_marks(found),
+            "info": {
+                "model": self._reader.ref,
+                "origin": None if self._origin is None else self._origin.as_json(),
+                "sources": source_records(document, found, len(ids)),
+            },
+            "attachments": {DOCUMENT: to_json(document)},
+        }
 
     def prefill(
         self,
@@ -159,20 +175,13 @@ class Saving:
         from runtime.contexts import MIN_TOKENS, prefill_saved
 
         shortest = self._min_tokens or MIN_TOKENS
-        found = self._places(document, ids)
         self._output.if_stopped = self._how_to_go_on(engine, ids, label)
         done = prefill_saved(
             engine,
             ids,
             cache,
             self.store,
-            marks=_as_marks(found),
-            info={
-                "model": self._reader.ref,
-                "origin": None if self._origin is None else self._origin.as_json(),
-                "sources": source_records(document, found, len(ids)),
-            },
-            attachments={DOCUMENT: to_json(document)},
+            **self._described(document, ids),
             chunk_tokens=chunk_tokens,
             on_chunk=on_chunk,
             on_wait=lambda: self._output.note(

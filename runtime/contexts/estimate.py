@@ -48,7 +48,21 @@ def added_nbytes(
     info: Mapping[str, Any],
     attachments: Mapping[str, bytes],
 ) -> int:
-    """Bytes by which a context's folder grows: segments, manifest and attachments.
+    """Bytes by which a context's folder grows: what is written, without what it replaces."""
+    own = match is not None and match.context.path == folder
+    kept = {segment.file for segment in match.segments} if match is not None and own else set()
+    written = written_nbytes(identity, match, planned, info, attachments)
+    return written - _replaced_nbytes(folder, kept)
+
+
+def written_nbytes(
+    identity: Identity,
+    match: Match | None,
+    planned: Sequence[Segment],
+    info: Mapping[str, Any],
+    attachments: Mapping[str, bytes],
+) -> int:
+    """Bytes of a context's new files: segments, manifest and attachments.
 
     Not counted are the segments that the context goes on from, which are there or linked.
     """
@@ -65,9 +79,7 @@ def added_nbytes(
         info=info,
     )
     described = len(manifest.encode()) + sum(map(len, attachments.values()))
-    own = match is not None and match.context.path == folder
-    kept = {segment.file for segment in before} if own else set()
-    return sum(part.nbytes for part in planned) + described - _replaced_nbytes(folder, kept)
+    return sum(part.nbytes for part in planned) + described
 
 
 def _replaced_nbytes(folder: Path, kept: set[str]) -> int:

@@ -42,7 +42,7 @@ def read(root: Path, name: str) -> Named:
     """What a name stands for; raises JambaError with the names that there are."""
     try:
         return _read(root / FOLDER / f"{check(name)}.json")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         known = [each.name for each in read_all(root)]
         close = get_close_matches(name, known, n=1)
         guess = f"did you mean @{close[0]}? " if close else ""

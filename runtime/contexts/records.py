@@ -130,19 +130,25 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a clean-up removed: one line each, and the bytes that it freed.
+    """What a clean-up removed: one line each, and the bytes that it freed; and what it kept.
 
-    `left` are the contexts of another version of jamba, which it does not judge.
+    `kept_nbytes` is what all that it kept takes on the disk.
     """
 
     removed: tuple[str, ...]
     nbytes: int
-    left: tuple[Context, ...] = ()
+    kept: tuple[Context, ...]
+    kept_nbytes: int
+
+    @property
+    def left(self) -> tuple[Context, ...]:
+        """Those of another version of jamba, which it does not judge."""
+        return tuple(context for context in self.kept if context.other_format)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A context that is going to be saved: its id, and about the bytes that it will take."""
+    """A context that is going to be saved: its id, and the bytes that it will take."""
 
     id: str
     nbytes: int

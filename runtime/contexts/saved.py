@@ -28,9 +28,6 @@ from runtime.engine import Engine, OnChunk
 MIN_TOKENS = 1_024
 """Prompts shorter than this are read again sooner than they are worth their space."""
 
-DESCRIPTION_BYTES = 1_000
-"""About what a segment takes in the manifest, beside its own file."""
-
 _Described = tuple[Mapping[str, Any], Mapping[str, bytes]]
 """Info and attachments."""
 
@@ -88,15 +85,19 @@ def planned(
     ids: Sequence[int],
     *,
     marks: Sequence[Mark] = (),
+    info: Mapping[str, Any] | None = None,
+    attachments: Mapping[str, bytes] | None = None,
     chunk_tokens: int | None = None,
 ) -> Planned:
-    """What `prefill_saved` would save of this prompt, attachments aside, if it had nothing yet."""
-    cache = engine.new_cache(1)
-    token_bytes, state_bytes = costs(cache)
+    """What `prefill_saved` would save of this prompt if the store had nothing of it yet."""
+    cache = HybridCache.create(
+        engine.config, len(ids), device=torch.device("meta"), dtype=engine.model.activation_dtype
+    )  # shapes alone: it takes no memory
     stops = _stops(engine, cache, len(ids), marks, chunk_tokens)
-    logits = engine.config.vocab_size * torch.float32.itemsize
-    nbytes = len(ids) * token_bytes + len(stops) * (state_bytes + DESCRIPTION_BYTES) + logits
-    return Planned(context_id(identify(engine), ids), nbytes)
+    segments = estimate.planned_segments(cache, 0, stops, engine.config.vocab_size)
+    identity = identify(engine)
+    nbytes = estimate.written_nbytes(identity, None, segments, info or {}, attachments or {})
+    return Planned(context_id(identity, ids), nbytes)
 
 
 def _stops(

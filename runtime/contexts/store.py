@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -154,6 +155,18 @@ class ContextStore:
     def verify(self, context: Context) -> list[str]:
         """Reads all of a context and returns what is wrong with it, a line each."""
         return upkeep.verify(context)
+
+    def prepare(self) -> None:
+        """Makes the folder; raises JambaError if nothing can be written there."""
+        try:
+            files.private_folder(self.root)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise JambaError(
+                f"no context can be saved at {self.root}: {error.strerror or error}",
+                hint="JAMBA_CONTEXTS names another folder",
+            ) from error
 
     def lock_path(self, id: str) -> Path:  # noqa: A002
         """The lock file of a context, in a folder that exists now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 RESERVE_BYTES = 500_000_000
 """Free space that saving leaves to everybody else."""
 
+SHOWN = 8
+"""Ids of removed contexts that one line lists."""
+
 
 def delete(folder: Path) -> int:
     """Removes a context's folder, what makes it visible first; returns the bytes freed."""
-    (folder / FILE).unlink(missing_ok=True)
     freed = 0
-    for child in folder.iterdir():
+    for child in sorted(folder.iterdir(), key=lambda each: each.name != FILE):
         status = child.stat(follow_symlinks=False)
         child.unlink(missing_ok=True)
         freed += status.st_size if status.st_nlink == 1 else 0
@@ -36,7 +38,7 @@ def delete(folder: Path) -> int:
     return freed
 
 
-def used_bytes(contexts: list[Context]) -> int:
+def used_bytes(contexts: Sequence[Context]) -> int:
     """What contexts take on the disk: a file that several share counts once."""
     sizes: dict[tuple[int, int], int] = {}
     for context in contexts:
@@ -63,11 +65,15 @@ def make_room(
     run uses.  The least recently used go first, and for the disk none that has a name.  None go if
     what is kept leaves no room in the quota, or if the disk would be too full without all of them.
     """
-    if refusal := _over_quota(store, nbytes, keep, beside):
+    contexts = store.contexts()
+    if refusal := _over_quota(contexts, store.quota_bytes, nbytes, keep, beside):
         return Room(False, (refusal,))
     keep = {*keep, *beside}
-    list(_evict(store, store.quota_bytes - nbytes, keep))
-    notes = _free_disk(store, nbytes + RESERVE_BYTES, keep)
+    evicted = list(_evict(store, contexts, store.quota_bytes - nbytes, keep))
+    keep |= {context.id for context, _freed in evicted}
+    spare = [each for each in contexts if not each.names and each.id not in keep]
+    notes = _evicted(evicted, store.quota_bytes)
+    notes += _free_disk(store, spare, nbytes + RESERVE_BYTES)
     free = files.free_bytes(store.root)
     if nbytes + RESERVE_BYTES > free:
         refusal = (
@@ -79,10 +85,13 @@ def make_room(
 
 
 def _over_quota(
-    store: ContextStore, nbytes: int, keep: Collection[str], beside: Collection[str]
+    contexts: Sequence[Context],
+    quota: int,
+    nbytes: int,
+    keep: Collection[str],
+    beside: Collection[str],
 ) -> str:
     """Why there can't be room whatever is removed; empty if there can."""
-    contexts, quota = store.contexts(), store.quota_bytes
     if nbytes <= quota < nbytes + used_bytes([each for each in contexts if each.id in beside]):
         return "not saved: the quota for saved contexts has no room beside what this run uses"
     needed = nbytes + used_bytes([each for each in contexts if each.id in {*keep, *beside}])
@@ -94,12 +103,28 @@ def _over_quota(
     return ""
 
 
-def _free_disk(store: ContextStore, wanted: int, keep: Collection[str]) -> tuple[str, ...]:
-    """Removes contexts without a name until so many bytes are free; what it removed, in a line."""
+def _evicted(evicted: Sequence[tuple[Context, int]], quota: int) -> tuple[str, ...]:
+    """What went for the quota, and the bytes that each freed, in a line; named ones by name."""
+    if not evicted:
+        return ()
+    freed = sum(nbytes for _context, nbytes in evicted)
+    count = "1 saved context" if len(evicted) == 1 else f"{len(evicted)} saved contexts"
+    labels = [f"@{name}" for name in sorted({one for each, _ in evicted for one in each.names})]
+    bare = [each.id for each, _ in evicted if not each.names]
+    labels += bare[:SHOWN]
+    more = f" and {len(bare) - SHOWN} more" if len(bare) > SHOWN else ""
+    return (
+        f"for the quota of {quota / 1e6:,.1f} MB removed {count}, the longest unused, "
+        f"{freed / 1e6:,.1f} MB: {', '.join(labels)}{more}",
+    )
+
+
+def _free_disk(store: ContextStore, spare: Sequence[Context], wanted: int) -> tuple[str, ...]:
+    """Removes some of the contexts, the most recently used first in the list, until so many bytes
+    are free; what it removed, in a line."""
     missing = wanted - files.free_bytes(store.root)
     if missing <= 0:
         return ()
-    spare = [each for each in store.contexts() if not each.names and each.id not in keep]
     gone: list[str] = []
     freed = 0
     for context in _enough(reversed(spare), missing):
@@ -136,10 +161,9 @@ def _enough(contexts: Iterable[Context], missing: int) -> list[Context]:
 
 
 def _evict(
-    store: ContextStore, limit: int, keep: Collection[str] = ()
+    store: ContextStore, contexts: Sequence[Context], limit: int, keep: Collection[str] = ()
 ) -> Iterator[tuple[Context, int]]:
-    """Removes the least recently used until at most `limit` bytes are left."""
-    contexts = store.contexts()
+    """Removes the least recently used until at most `limit` bytes are left; what each freed."""
     order = sorted(contexts, key=lambda each: (bool(each.names), each.used))
     used = used_bytes(contexts)
     for context in order:
@@ -159,7 +183,7 @@ def collect(store: ContextStore) -> Collected:
     removed: list[str] = []
     nbytes = 0
     if not store.root.is_dir():
-        return Collected((), 0)
+        return Collected((), 0, (), 0)
     known = names.by_context(store.root)
     for folder in catalog.folders(store.root):
         with try_locked(store.lock_path(folder.name)) as free:
@@ -171,22 +195,28 @@ def collect(store: ContextStore) -> Collected:
                 removed.append(f"{folder.name}: unfinished")
                 nbytes += delete(folder)
             elif context.problem and not context.other_format:
-                removed.append(f"{folder.name}: {context.problem}")
+                removed.append(f"{_title(context)}: {context.problem}")
                 nbytes += delete(folder)
     for context in _outdone(store.contexts()):
         with try_locked(store.lock_path(context.id)) as free:
             if free:
                 removed.append(f"{context.id}: unfinished, and another context has all of it")
                 nbytes += delete(context.path)
-    for context, freed in _evict(store, store.quota_bytes):
-        removed.append(f"{context.id}: over the quota")
+    for context, freed in _evict(store, store.contexts(), store.quota_bytes):
+        removed.append(f"{_title(context)}: over the quota")
         nbytes += freed
     nbytes += _partials(store.root / names.FOLDER, removed)
     for path in (store.root / LOCKS).glob("*.lock"):
         with try_locked(path):  # what a process that was killed left is removed by this
             pass
-    left = tuple(context for context in store.contexts() if context.other_format)
-    return Collected(tuple(removed), nbytes, left)
+    kept = store.contexts()
+    return Collected(tuple(removed), nbytes, tuple(kept), used_bytes(kept))
+
+
+def _title(context: Context) -> str:
+    """A context's id, and the names that it leaves without it."""
+    named = " ".join(f"@{name}" for name in context.names)
+    return f"{context.id} ({named})" if named else context.id
 
 
 def _partials(folder: Path, removed: list[str]) -> int:

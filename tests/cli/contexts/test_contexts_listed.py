@@ -99,7 +99,7 @@ def test_a_context_of_another_version_is_left_until_rm_and_said_only_where_it_ma
     assert verified.returncode == 0
     assert "of another version of jamba (format 'jamba-context-1'" in verified.stdout
     collected = here("contexts", "gc")
-    assert collected.stdout == "0 B freed\n"
+    assert collected.stdout.startswith("0 B freed; 1 context kept, ")
     for done in (verified, collected):
         command = done.stderr.splitlines()[-1].partition("to remove: jamba ")[2]
         assert command.split() == ["contexts", "rm", context["id"]]
@@ -113,7 +113,8 @@ def test_gc_removes_what_is_broken_at_first_sight(ingested, here, store):
     assert "bytes instead of" in here("contexts", "list").stdout
     collected = here("contexts", "gc")
     assert collected.returncode == 0
-    assert collected.stdout.splitlines()[-1].endswith("freed")
+    assert "bytes instead of" in collected.stdout.splitlines()[0]
+    assert " freed; 0 contexts kept, 0 B of " in collected.stdout.splitlines()[-1]
     assert listed(here) == []
 
 

@@ -51,7 +51,7 @@ def test_ingest_says_that_the_windows_do_not_fit_before_it_reads_them(here, mode
     assert "prefill" not in done.stderr
     error, hint = done.stderr.splitlines()[-2:]
     assert error == (
-        "error: saving this takes 1.6 MB in 3 windows, more than the quota for saved contexts, "
+        "error: saving this takes 1.7 MB in 3 windows, more than the quota for saved contexts, "
         "1.3 MB"
     )
     assert "JAMBA_CONTEXT_QUOTA=2M" in hint
@@ -60,6 +60,12 @@ def test_ingest_says_that_the_windows_do_not_fit_before_it_reads_them(here, mode
     done = here("ingest", "long.txt", "--name", "L", "-m", model, JAMBA_CONTEXT_QUOTA="2M")
     assert done.returncode == 0, done.stderr
     assert sorted(names(here)["L"]) == sorted(listed(here))
+    exact = sum(context["bytes"] for context in listed(here).values())
+    for quota, code in ((exact - 1, 1), (exact, 0)):  # what it said is what it takes, to the byte
+        here("contexts", "rm", "--all")
+        done = here("ingest", "long.txt", "-m", model, JAMBA_CONTEXT_QUOTA=str(quota))
+        assert done.returncode == code, done.stderr
+        assert ("prefill" in done.stderr) != bool(code)
 
 
 def test_what_is_whole_already_is_named_under_any_quota(here, model, long):
@@ -89,6 +95,46 @@ def test_the_windows_of_an_ingest_push_out_others_and_not_each_other(
     assert other not in listed(here)
     assert sorted(names(here)["L"]) == sorted(listed(here))
     assert ask("@L", **tight)["context"]["ids"] == names(here)["L"]
+
+
+@pytest.mark.parametrize("command", ["ask", "summarize", "ingest", "chat"])
+def test_what_goes_for_the_quota_is_said_in_one_line(jamba, here, model, tmp_path, command):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"Text {name}. " * 200)
+    (tmp_path / "new.txt").write_text("A third text. " * 200)
+    here("ingest", "a.txt", "--name", "a", "-m", model)
+    here("ingest", "b.txt", "-m", model)
+    before = listed(here)
+    freed = sum(one["bytes"] for one in before.values())
+    [bare] = [one for one, context in before.items() if not context["names"]]
+    question = {"ask": ["what?"]}.get(command, [])
+    short = [] if command == "ingest" else ["--max-tokens", "3"]
+    quota = {"JAMBA_CONTEXT_QUOTA": "500k"}  # for one of them
+    done = jamba(command, "new.txt", *question, "-m", model, *short, stdin="what?\n", **quota)
+    assert done.returncode == 0, done.stderr
+    [said] = [line for line in done.stderr.splitlines() if "quota" in line]
+    assert said == (
+        "warning: for the quota of 0.5 MB removed 2 saved contexts, the longest unused, "
+        f"{freed / 1e6:.1f} MB: @a, {bare}"
+    )
+    assert len(listed(here)) == 1
+
+
+def test_gc_says_what_went_for_the_quota_and_what_it_kept(here, model, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"Text {name}. " * 200)
+        here("ingest", f"{name}.txt", "--name", name, "-m", model)
+    sizes = {context["names"][0]: (one, context["bytes"]) for one, context in listed(here).items()}
+    (old, freed), (new, kept) = sizes["a"], sizes["b"]
+    os.utime(next(tmp_path.rglob(f"{old}/context.json")), (1, 1))
+    quota = {"JAMBA_CONTEXT_QUOTA": str(kept)}
+    result = json.loads(here("contexts", "gc", "--json", **quota).stdout)
+    assert result["removed"] == [f"{old} (@a): over the quota"]
+    assert (result["bytes_freed"], result["bytes_kept"]) == (freed, kept)
+    assert (result["kept"], result["left"], result["quota_bytes"]) == ([new], [], kept)
+    said = here("contexts", "gc").stdout
+    assert said.startswith("0 B freed; 1 context kept, ")
+    assert said.endswith(" of the quota of 20 GB\n")
 
 
 def test_a_window_that_is_missing_does_not_push_out_the_others(here, ask, long, store, tmp_path):

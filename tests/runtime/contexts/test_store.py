@@ -131,7 +131,10 @@ def test_over_the_quota_the_least_recently_used_go_and_the_named_ones_last(engin
         age(store.get(context_id), 100 - 10 * number)
     store.set_name("keep", [saved[0]], {})
     tight = ContextStore(store.root, quota_bytes=int(3.5 * one))
-    new = read(engine, [9, *ids[:80]], tight)[0].context_id
+    got, _ = read(engine, [9, *ids[:80]], tight)
+    [note], new = got.notes, got.context_id
+    assert "removed 2 saved contexts" in note
+    assert note.endswith(f" MB: {saved[1]}, {saved[2]}")
     left = {context.id for context in store.contexts()}
     assert left == {saved[0], saved[3], new}
     tighter = ContextStore(store.root, quota_bytes=int(1.5 * one))
@@ -247,10 +250,9 @@ def test_what_is_to_be_kept_is_never_removed_to_make_room(engine, ids, store):
 
 def test_what_a_prompt_will_take_is_known_before(engine, ids, store):
     marks = [Mark(40, "a"), Mark(90, "b")]
-    plan = planned(engine, ids, marks=marks, chunk_tokens=CHUNK)
-    saved = read(engine, ids, store, marks=marks)[0].context_id
-    assert plan.id == saved
-    assert store.get(saved).nbytes == pytest.approx(plan.nbytes, rel=0.1)
+    plan = planned(engine, ids, marks=marks, chunk_tokens=CHUNK, **ATTACHED)
+    saved = read(engine, ids, store, marks=marks, **ATTACHED)[0].context_id
+    assert (plan.id, plan.nbytes) == (saved, store.get(saved).nbytes)
 
 
 def test_clean_up_takes_leftovers_and_nothing_else(engine, ids, store):
