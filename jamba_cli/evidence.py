@@ -21,7 +21,9 @@ NEAR_LINES = 40
 
 _SHORTEST_QUOTE = 3  # characters that are not white space; less proves nothing
 _SPACE = re.compile(r"\s+")
-_SHAPES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\u00ad": None})
+_WORD = re.compile(r"\S+")
+_SOFT_HYPHEN = "\u00ad"
+_SHAPES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", _SOFT_HYPHEN: None})
 _EDGES = " \t\n\"'`*_.,;:!?…"
 
 
@@ -89,6 +91,7 @@ class Evidence:
         self.document = document
         self.paths = frozenset(part.path for part in document.parts)
         self._with_path = not document.single_pdf
+        self._words: dict[int, _Words] = {}  # of the parts that quotes were found in
 
     @cached_property
     def _index(self) -> tuple[str, list[int]]:
@@ -127,9 +130,15 @@ class Evidence:
             part = self.document.parts[number]
             last = self.document.parts[bisect.bisect_right(starts, position + len(wanted) - 1) - 1]
             if part.path == last.path:  # a sentence may run over a page end, never over a file end
-                places.append(_Place(part, _original_offset(part.text, position - starts[number])))
+                offset = self._words_of(number).offset(position - starts[number])
+                places.append(_Place(part, offset))
             position = whole.find(wanted, position + 1)
         return places
+
+    def _words_of(self, number: int) -> _Words:
+        if number not in self._words:
+            self._words[number] = _Words(self.document.parts[number].text)
+        return self._words[number]
 
     def _resolve(self, target: Target) -> frozenset[str]:
         """The paths that a target may mean: its own, or the only one that ends in it."""
@@ -168,22 +177,28 @@ def _has_line(part: Part, line: int) -> bool:
     return part.first_line <= line <= part.first_line + part.text.rstrip("\n").count("\n")
 
 
-def _original_offset(text: str, position: int) -> int:
-    """The offset in `text` of the character that is at `position` once normalized."""
-    seen = 0
-    started = pending = False
-    for offset, character in enumerate(text):
-        if character == "\u00ad":
-            continue
-        if character.isspace():
-            pending = started
-            continue
-        seen += pending
-        if seen >= position:
-            return offset
-        started, pending = True, False
-        seen += 1
-    return len(text)
+class _Words:
+    """Where the words of a text stand once it is normalized: found once, not for every quote."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._normalized: list[int] = []
+        self._original: list[int] = []
+        seen = 0
+        for match in _WORD.finditer(text):
+            length = len(match[0]) - match[0].count(_SOFT_HYPHEN)
+            if length:
+                self._normalized.append(seen)
+                self._original.append(match.start())
+                seen += length + 1
+
+    def offset(self, position: int) -> int:
+        """The offset in the text of the visible character that is at `position` once normalized."""
+        number = bisect.bisect_right(self._normalized, position) - 1
+        offset, left = self._original[number], position - self._normalized[number]
+        while (hyphen := self._text.find(_SOFT_HYPHEN, offset, offset + left + 1)) >= 0:
+            offset, left = hyphen + 1, left - (hyphen - offset)
+        return offset + left
 
 
 _MARKS = {

@@ -1,9 +1,10 @@
 """One document, many questions: what the cache already holds of a prompt is not read again.
 
-Every prompt is rendered whole, as ids, and compared with the ids in the cache.  The cache goes back
-to the newest point at or before the first difference, and what differs is read.  Points are kept
-where prompts part: at the document's end, where the words of a question begin, where the next turn
-will go on, and at the end of the prompt, from where an answer can be tried again.
+What follows the document in a prompt is rendered whole, as ids, and compared with the ids in the
+cache.  The cache goes back to the newest point at or before the first difference, and what differs
+is read.  The document itself is never looked at again, however long it is.  Points are kept where
+prompts part: at the document's end, where the words of a question begin, where the next turn will
+go on, and at the end of the prompt, from where an answer can be tried again.
 """
 
 from __future__ import annotations
@@ -38,10 +39,6 @@ MOST_POINTS = 48
 
 RETRY_TEMPERATURE = 0.7
 """Of an answer that is tried again, where the first was the likeliest: or it would be the same."""
-
-
-_BLOCK = 4_096
-"""Ids of a document that are compared by one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Conversation:
         self._params = answerer.params
         self._shared = answerer.reader.prompt(document, "").shared
         self._with_history = answerer.reader.style != "quote"
-        self._ids: list[int] = []  # what the cache holds
+        self._held: list[int] = []  # what the cache holds after the document
         self._points: list[_Point] = []
         self._retries = 0
 
@@ -136,29 +133,29 @@ class Conversation:
     def _turn(self, task: str, show: Show, params: SamplingParams) -> Answer:
         answerer = self._answerer
         answerer.usage, answerer.params = Usage(), params
-        ids = self._shared + self._rest(task, self.turns)
+        rest = self._rest(task, self.turns)
         try:
-            logits = self._read(ids, task, params.max_tokens)
+            logits = self._read(rest, task, params.max_tokens)
         except BaseException:
             self._recover()
             raise
         try:
             guide = answerer.guide(self._document, task, self._evidence)
-            answer = answerer.generate(self._cache, logits, ids, self._evidence, show, guide)
+            answer = answerer.generate(
+                self._cache, logits, self._shared + rest, self._evidence, show, guide
+            )
         except BaseException:
             self._recover()
             self._keep_turn(task)  # what was shown of an answer is part of the conversation
             raise
-        self._ids = ids + answerer.generated[: self._cache.position - len(ids)]
+        self._held = rest + answerer.generated[: self._cache.position - self.prompt_tokens]
         self._keep_turn(task)
         return answer
 
     def _recover(self) -> None:
         """Goes back to a whole state: work that was stopped leaves its layers at two positions."""
-        if self._points:
+        if self._points:  # without any the document is read anew
             self._go_back(self._points[-1])
-        else:
-            self._ids = []
 
     def _keep_turn(self, task: str) -> None:
         reader = self._answerer.reader
@@ -185,37 +182,38 @@ class Conversation:
         self._points.clear()
         logits = answerer.read_document(self._saving, self._document, self._shared, cache)
         answerer.reporter.finish()
-        self._ids = list(self._shared)
+        self._held = []
         self._points.append(_Point(cache.snapshot(), logits))
 
-    def _read(self, ids: list[int], task: str, max_tokens: int) -> Tensor:
-        """Brings the cache to the end of `ids`, computing what it does not hold of them."""
+    def _read(self, rest: list[int], task: str, max_tokens: int) -> Tensor:
+        """Brings the cache to the end of `rest`, computing what it does not hold of it."""
         self._answerer.generated = []
-        self._make_room(len(ids) + max_tokens)
-        same = _common(self._ids, ids)
-        if same < len(self._ids) or same == len(ids):
-            self._go_back([point for point in self._points if point.position <= same][-1])
+        begun, end = len(self._shared), len(self._shared) + len(rest)
+        self._make_room(end + max_tokens)
+        same = _common(self._held, rest)
+        if same < len(self._held) or same == len(rest):
+            self._go_back([point for point in self._points if point.position <= begun + same][-1])
         start = self._cache.position
-        self.prompt_tokens, self.computed = len(ids), len(ids) - start
-        for stop in [*self._partings(ids, task, start), len(ids)]:
+        self.prompt_tokens, self.computed = end, end - start
+        for stop in [*self._partings(rest, task, start), end]:
             if stop > start:
-                logits = self._answerer.read_on(ids[self._cache.position : stop], self._cache)
-                self._ids = ids[:stop]
+                new = rest[self._cache.position - begun : stop - begun]
+                logits = self._answerer.read_on(new, self._cache)
+                self._held = rest[: stop - begun]
                 self._add_point(logits)
         self._answerer.reporter.finish()
         return self._points[-1].logits
 
-    def _partings(self, ids: list[int], task: str, start: int) -> list[int]:
+    def _partings(self, rest: list[int], task: str, start: int) -> list[int]:
         """Where other prompts part from this one: other questions, and the turn after it."""
         begun = len(self._shared)
-        rest = ids[begun:]
         others = [self._rest(question_task(words), self.turns) for words in ("x", "Y")]
         places = {begun + min(_common(rest, other) for other in others)}
         if self._with_history:
             for answer in ("x", f"{OPEN}\nx\n{CLOSE}\n\nx"):  # templates look for thoughts
                 later = self._rest(question_task("x"), [*self.turns, Turn(task, answer)])
                 places.add(begun + _common(rest, later))
-        return sorted(place for place in places if start < place < len(ids))
+        return sorted(place for place in places if start < place < begun + len(rest))
 
     def _make_room(self, tokens: int) -> None:
         if self._points and tokens <= self._cache.max_tokens:
@@ -230,7 +228,7 @@ class Conversation:
 
     def _go_back(self, point: _Point) -> None:
         self._cache.restore(point.snapshot)
-        self._ids = self._ids[: point.position]
+        self._held = self._held[: point.position - len(self._shared)]
         self._points = [one for one in self._points if one.position <= point.position]
 
     def _add_point(self, logits: Tensor) -> None:
@@ -242,11 +240,8 @@ class Conversation:
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many ids are the same at the beginning of both; whole blocks are compared at once."""
-    most, start = min(len(left), len(right)), 0
-    while start < most and left[start : start + _BLOCK] == right[start : start + _BLOCK]:
-        start += _BLOCK
-    for number in range(start, most):
-        if left[number] != right[number]:
+    """How many ids are the same at the beginning of both."""
+    for number, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
             return number
-    return most
+    return min(len(left), len(right))

@@ -126,6 +126,7 @@ FIGURES = (
     RESTORE_COLD,
     Figure("256k in fp8: second question, to the first token", 3, "s", "",
            of("contexts", "second_question_s")),
+    Figure("the same inside jamba chat", 0.5, "s", "", of("contexts", "chat_second_question_s")),
 )  # fmt: skip
 
 PEERS: dict[str, tuple[tuple[int, float], ...]] = {

@@ -52,6 +52,7 @@ class Bench:
         ids = torch.randint(0, vocab, (tokens + QUESTION_TOKENS,), generator=generator).tolist()
         self.engine, self.ids, self.question = engine, ids[:tokens], ids[tokens:]
         self.cache: HybridCache = engine.new_cache(len(ids))
+        self.waited_s = 0.0  # that the last reading stood still for what it saved
         engine.prefill(ids[: engine.chunk_tokens], self.cache)
 
     def time(self, read: Callable[[], object]) -> Times:
@@ -75,6 +76,7 @@ class Bench:
         def read() -> None:
             got = prefill_saved(self.engine, self.ids, self.cache, store, min_tokens=1)
             notes.extend(got.notes)
+            self.waited_s = got.save_s
             assert got.reused == reused, got.notes
 
         result = self.time(read)

@@ -71,7 +71,7 @@ def groups(lengths: tuple[int, ...] = LENGTHS) -> list[Group]:
     small = (read_task("3b", longest, must=True), read_task("3b", min(4096, longest), must=True))
     found.append(Group("3b", "3b", "none", small))
     found.append(Group("peer", script="peer_transformers", script_s=60))
-    found.append(Group("contexts", script="saved_contexts_gpu", script_s=180))
+    found.append(Group("contexts", script="saved_contexts_gpu", script_s=240))
     found.append(Group("start", script="start_up", size_option="--bytes", script_s=240))
     return found
 

@@ -59,6 +59,13 @@ def test_a_sentence_over_a_page_end_is_found_where_it_begins():
     assert (reference.status, reference.found_at) == (Status.QUOTED, "p. 4")
 
 
+@given(st.lists(st.text("ab“ \n\t\u00ad\u2003", max_size=12), max_size=8), st.booleans())
+def test_every_place_of_a_quote_is_that_of_its_first_letter(between, hyphenated):
+    text = ("Z\u00ade\u00add" if hyphenated else "Zed").join(between)
+    places = Evidence(Document((Part("first.txt", "a b"), Part("a.txt", text)))).find("Zed")
+    assert [place.offset for place in places] == [at for at, c in enumerate(text) if c == "Z"]
+
+
 def test_a_quote_never_runs_from_one_file_into_the_next():
     _, [reference] = checked(REPO, "- return x + 1 all: [src/a.py:7]")
     assert reference.status is Status.NO_QUOTE

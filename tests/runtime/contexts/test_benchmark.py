@@ -1,16 +1,19 @@
-"""The benchmark of saving and restoring: its parts are timed, and cold is cold or null."""
+"""The benchmark of saving and restoring: what is timed is what its names say."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from jamba_cli.reader import Reader
 from runtime.contexts import ContextStore
 from runtime.engine import Engine
 from tests.benchmarks import chat_step, restore_parts, saved_contexts_gpu
 from tests.benchmarks.figures import RESTORE, RESTORE_COLD
 from tests.benchmarks.missed import missed
+from tests.benchmarks.saved_contexts import Times
 from tests.runtime.contexts.reading import read
+from tests.tiny_model import write_model
 
 
 def test_what_is_measured(engine, tmp_path):
@@ -20,6 +23,86 @@ def test_what_is_measured(engine, tmp_path):
     times = [value for name, value in found.items() if name.endswith("_s") and "cold" not in name]
     assert min(times) > 0
     assert found["restore_ratio"] == pytest.approx(found["restore_s"] / found["raw_read_s"])
+
+
+class ScriptedBench:
+    """Takes as long as it is told; knows in which order it was asked."""
+
+    def __init__(self, plain, saving):
+        self.seconds = {"plain": plain, "saved": saving}
+        self.asked = []
+        self.waited_s = 0.25
+
+    def take(self, step):
+        self.asked.append(step)
+        wall = self.seconds[step].pop(0)
+        return Times(wall, wall, wall)
+
+    def plain(self):
+        return self.take("plain")
+
+    def saved(self, store, *, reused):
+        assert reused == 0
+        assert not store.root.exists() or not list(store.contexts())
+        return self.take("saved")
+
+
+def test_saving_and_not_saving_take_turns_and_the_first_of_each_does_not_count(tmp_path):
+    bench = ScriptedBench([90.0, 2.0, 4.0, 3.0], [80.0, 9.0, 2.5, 3.3])
+    found = saved_contexts_gpu.saving_cost(bench, tmp_path, 3)
+    assert bench.asked == ["plain", "saved"] * 4
+    assert (found["read_least_s"], found["read_s"], found["read_most_s"]) == (2, 3, 4)
+    assert found["saving_percent"] == pytest.approx(10)
+    assert found["saving_least_percent"] == pytest.approx(25)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("tokens", "given", "repeats"), [(96, None, 8), (96, 1, 1)])
+def test_short_documents_are_read_more_often_unless_told(
+    engine, tmp_path, monkeypatch, tokens, given, repeats
+):
+    counted = []
+    for name in ("saving_cost", "restoring"):
+        monkeypatch.setattr(
+            saved_contexts_gpu, name, lambda _bench, _folder, number: counted.append(number) or {}
+        )
+    found = saved_contexts_gpu.measure(engine, tokens, tmp_path, given)
+    assert counted == [repeats, repeats]
+    assert found == {"tokens": tokens, "repeats": repeats}
+
+
+def test_questions_in_a_chat_are_timed_on_a_document_that_is_read_once(tmp_path, monkeypatch):
+    reader = Reader(str(write_model(tmp_path / "tiny", context=4_000)))
+    engine = Engine.load(reader.directory, device="cpu")
+    read_tokens, prefill = [], engine.prefill
+    monkeypatch.setattr(
+        engine,
+        "prefill",
+        lambda ids, *a, **o: read_tokens.append(len(ids)) or prefill(ids, *a, **o),
+    )
+    found = chat_step.chat_step(engine, reader, 3_000, tmp_path / "contexts")
+    document = found["chat_document_tokens"]
+    assert 0.9 * (3_000 - chat_step.ROOM_TOKENS) < document <= 3_000 - chat_step.ROOM_TOKENS
+    assert [each for each in read_tokens if each >= document] == [document]
+    assert 0 < found["chat_question_tokens"] < chat_step.ROOM_TOKENS
+    assert 0 < found["chat_second_question_s"] <= found["chat_slowest_question_s"]
+    assert found["chat_first_question_s"] > 0
+    assert not (tmp_path / "contexts").exists()
+
+
+def test_the_clock_of_a_question_runs_from_its_line_to_the_first_text(monkeypatch):
+    now = iter([1.0, 3.0, 10.0, 14.0])
+    monkeypatch.setattr(chat_step.time, "perf_counter", lambda: next(now))
+    watch = chat_step.Stopwatch()
+    asked, shown = chat_step.Asked(("one", "two"), watch), chat_step.Shown(watch)
+    shown.write("before any question")
+    for _ in range(2):
+        asked.readline()
+        shown.write("a")
+        shown.write("b")
+    assert asked.readline() == ""
+    shown.write("after the end")
+    assert watch.seconds == [2.0, 4.0]
 
 
 def test_a_file_system_that_keeps_files_gives_no_cold_figure(engine, tmp_path, monkeypatch):
@@ -61,10 +144,3 @@ def test_the_bytes_of_a_restore(engine, ids, tmp_path):
     assert sum(sizes) == rows + last.nbytes - last.state_offset
     cache = engine.new_cache(len(ids))
     assert restore_parts.copy_only_s(cache, context, torch.device("cpu")) > 0
-
-
-def test_a_further_question_of_a_chat_computes_only_itself():
-    engine = Engine.load("nano", device="cpu", context=4_096)
-    found = chat_step.further_question(engine, 2_048)
-    assert 1_000 < found["chat_tokens"] <= 2_048
-    assert found["chat_question_s"] > 0
