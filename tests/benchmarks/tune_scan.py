@@ -1,9 +1,9 @@
 """Which programs suit the selective scan: `python -m tests.benchmarks.tune_scan [KERNEL.py]`.
 
-Each choice of `WIDTH`, `GROUPS` and `BLOCK_L` in `runtime.ops.selective_scan.kernel` is compared
-with the reference, at a length that fills no block, and timed at a Jamba Mini's shape in bf16.  A
-choice that does not compile prints why, and the others go on.  A file with another kernel, such as
-an older one from git, is timed first, to compare.
+Each choice of `BLOCK_E` and `BLOCK_L` in `runtime.ops.selective_scan.kernel` is compared with the
+reference, at a length that fills no block, and timed at a Jamba Mini's shape in bf16.  A choice
+that does not compile prints why, and the others go on.  A file with another kernel, such as an
+older one from git, is timed first, to compare.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from triton.runtime.jit import JITFunction
 
 from runtime.ops.selective_scan import kernel, reference
 
-CHOICES = ((8, 1, 16), (8, 2, 16), (8, 4, 16), (4, 2, 16), (4, 4, 16), (4, 8, 16), (8, 2, 8))
+CHOICES = ((8, 16), (4, 8), (4, 16), (4, 32), (8, 8), (8, 32), (16, 8), (16, 16))
 LENGTHS = (16384, 8192, 1024, 1)
 RAGGED = 500
 TRIES = 5
@@ -129,7 +129,7 @@ def main() -> None:
     for path in sys.argv[1:]:
         print(path, line(other(path), small, sets), flush=True)
     for choice in CHOICES:
-        kernel.WIDTH, kernel.GROUPS, kernel.BLOCK_L = choice
+        kernel.BLOCK_E, kernel.BLOCK_L = choice
         print(choice, line(kernel, small, sets), flush=True)
 
 

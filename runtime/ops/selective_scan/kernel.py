@@ -2,12 +2,11 @@
 
 A warp owns a few channels with all their states and walks over the tokens in blocks.  What is done
 once a channel (softplus, gate) is computed on the [tokens, channels] block, each value by one lane;
-what is done for every state is computed on tiles [l, k, g, q, w]: tokens, pairs of states of a
-lane, warps, lanes of a channel, channels of a warp.  Tokens and a lane's pairs lie in its
-registers, so that the recurrence is one fused multiply-add a state and token.  The states of even
-and of odd numbers have tiles of their own, so that B and C stay pairs of bf16 until a lane has
-them: less goes through shared memory.  The next block is on its way from memory while one is
-computed.
+what is done for every state is computed on tiles [l, k, q, e]: tokens, pairs of states of a lane,
+lanes of a channel, channels.  Tokens and a lane's pairs lie in its registers, so that the
+recurrence is one fused multiply-add a state and token.  The states of even and of odd numbers have
+tiles of their own, so that B and C stay pairs of bf16 until a lane has them: less goes through
+shared memory.  The next block is on its way from memory while one is computed.
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.extra import libdevice
 
-WIDTH = 4
-"""Channels a warp: 8,192 of them make four warps for each scheduler, which hide each other's waits
-and have 128 registers a lane."""
-
-GROUPS = 4
-"""Warps a program: together they read 32 bytes of a token's row, and the same B and C."""
+BLOCK_E = 8
+"""Channels a program, which is one warp and so waits for no other: 8,192 of them make two warps for
+each scheduler, which hide each other's waits and may take all 255 registers a lane.  With fewer
+channels there are more warps, each of which moves B and C to lanes of its own."""
 
 BLOCK_L = 16
-"""Tokens a block: as many as registers hold with all states of the channels."""
+"""Tokens a block: with 8 there are a sixth more instructions a token; with 32 hardly fewer, and
+nearly all registers are taken."""
 
 FAST = os.environ.get("TRITON_INTERPRET") != "1"
 """Whether the GPU's own exp2, log2 and division are used, without cases for denormals: they flush
@@ -154,16 +152,20 @@ def _biases(bias_ptr, channel, e_mask, e, BLOCK_E: tl.constexpr, PAIRED: tl.cons
 
 @triton.jit
 def _of_states(x, like):
-    """[l, n / 2] -> [l, k, g, q, w]: pair i goes to lane i // k, where its neighbours go too."""
+    """[l, n / 2] -> [l, k, q, e]: pair i goes to lane i // k, where its neighbours go too."""
     K: tl.constexpr = like.shape[1]
-    x = tl.permute(tl.reshape(x, [x.shape[0], like.shape[3], K]), (0, 2, 1))
-    return tl.broadcast_to(x[:, :, None, :, None], like.shape)
+    x = tl.permute(tl.reshape(x, [x.shape[0], like.shape[2], K]), (0, 2, 1))
+    return tl.broadcast_to(x[:, :, :, None], like.shape)
 
 
 @triton.jit
-def _of_channels(x, like):
-    """[l, e] -> [l, 1, g, 1, w]."""
-    return tl.reshape(x, [x.shape[0], like.shape[2], like.shape[4]])[:, None, :, None, :]
+def _of_channels(x):
+    """[l, e] -> [l, 1, 1, e].
+
+    Reshaped, which fixes the layout of x: indexed alone, what x is computed from would be moved to
+    the lanes in its place, and x computed by each lane of a channel.
+    """
+    return tl.reshape(x, [x.shape[0], 1, x.shape[1]])[:, None]
 
 
 @triton.jit
@@ -179,7 +181,7 @@ def _values(first, second, like, FAST: tl.constexpr, PAIRS: tl.constexpr):
 
 @triton.jit
 def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
-    """h after each of the tokens [l, k, g, q, w], and after the last."""
+    """h after each of the tokens [l, k, q, e], and after the last."""
     states = entry
     for t in tl.static_range(BLOCK_L):
         h = _row(decay, token, t) * h + _row(entry, token, t)
@@ -189,22 +191,42 @@ def _recurrence(h, decay, entry, token, BLOCK_L: tl.constexpr):
 
 @triton.jit
 def _sum_of_states(products, FAST: tl.constexpr):
-    """[l, k, g, q, w] -> [l, e].
+    """[l, k, q, e] -> [l, e].
 
     A lane's own first.  Then as a tile of another layout, in which a lane has all parts of a
     token and channel: one exchange through shared memory, for which passing sums from lane to lane
     takes four times as many instructions.
     """
-    L: tl.constexpr = products.shape[0]
-    Q: tl.constexpr = products.shape[3]
-    E: tl.constexpr = products.shape[2] * products.shape[4]
-    parts = tl.permute(tl.sum(products, 1), (2, 0, 1, 3))  # [q, l, g, w]
-    return tl.sum(_kept(tl.reshape(parts, [Q, L, E]), FAST), 0)
+    parts = tl.permute(tl.sum(products, 1), (1, 0, 2))
+    return tl.sum(_kept(parts, FAST), 0)
+
+
+@triton.jit
+def _columns(N: tl.constexpr, COUNT: tl.constexpr, PAIRS: tl.constexpr):
+    """Of each pair of states its column in a row of B or C, and whether it has either state."""
+    pair = tl.arange(0, COUNT)
+    if PAIRS:  # the compiler loads several at once only if it sees that none is masked
+        column = pair
+        even = pair < N // 2
+        odd = even
+    else:
+        column = 2 * pair
+        even = column < N
+        odd = column + 1 < N
+    return column, even, odd
+
+
+@triton.jit
+def _offsets(channel, e, N: tl.constexpr, K: tl.constexpr, Q: tl.constexpr):
+    """Of even rows of A or the state [n, e] as a tile [k, q, e]; masks of even and odd ones."""
+    state = 2 * (tl.arange(0, K)[:, None] + K * tl.arange(0, Q)[None])[:, :, None]
+    channel = channel[None, None]
+    return state * e + channel, (state < N) & (channel < e), (state + 1 < N) & (channel < e)
 
 
 @triton.jit
 def _tile_of(ptr, tile, e, even, odd, token, like):
-    """Even and odd rows of A or the state [n, e] as tiles [k, g, q, w].
+    """Even and odd rows of A or the state [n, e] as tiles [k, q, e].
 
     Through a tile of tokens, so that they have the layout of the rows they are used with. As they
     are loaded, every token's row would go from one to the other through shared memory.
@@ -217,41 +239,46 @@ def _tile_of(ptr, tile, e, even, odd, token, like):
 
 
 @triton.jit
+def _through(
+    u, dt, z, b, b_odd, c, c_odd, h, odd_h, rate, odd_rate, bias, odd_bias, skip, token, like,
+    FAST: tl.constexpr, PAIRED: tl.constexpr, PAIRS: tl.constexpr,
+):  # fmt: skip
+    """y [l, e] of a block, and its last states."""
+    x = u.to(tl.float32)
+    delta = _steps(dt, bias, odd_bias, FAST, PAIRED)
+    wide = _of_channels(delta)
+    decay = exp2(wide * rate[None], FAST)
+    odd_decay = exp2(wide * odd_rate[None], FAST)
+    entering = _of_channels(_kept(delta * x, FAST))
+    B, odd_B = _values(b, b_odd, like, FAST, PAIRS)
+    states, h = _recurrence(h, decay, B * entering, token, like.shape[0])
+    odd_states, odd_h = _recurrence(odd_h, odd_decay, odd_B * entering, token, like.shape[0])
+    C, odd_C = _values(c, c_odd, like, FAST, PAIRS)
+    y = _sum_of_states(states * C + odd_states * odd_C, FAST) + skip[None] * x
+    return y * silu(z.to(tl.float32), FAST), h, odd_h
+
+
+@triton.jit
 def scan_kernel(
     u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, bias_ptr, state_ptr, y_ptr,
     l, e,
     u_stride, dt_stride, b_stride, c_stride, z_stride,
-    N: tl.constexpr, BLOCK_L: tl.constexpr, WIDTH: tl.constexpr, GROUPS: tl.constexpr,
-    Q: tl.constexpr, K: tl.constexpr,
+    N: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_E: tl.constexpr, Q: tl.constexpr, K: tl.constexpr,
     FAST: tl.constexpr, PAIRED: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """One program: GROUPS * WIDTH channels over all l tokens; Q lanes a channel, K pairs a lane."""
-    BLOCK_E: tl.constexpr = GROUPS * WIDTH
+    """One warp: BLOCK_E channels over all l tokens; Q lanes a channel, K pairs of states a lane."""
     channel = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
-    row = tl.arange(0, BLOCK_L)
-    pair = tl.arange(0, K * Q)
-    token = row[:, None, None, None, None]
     e_mask = channel < e
-    if PAIRS:  # the compiler loads several at once only if it sees that none is masked
-        even = pair < N // 2
-        odd = even
-        column = pair
-    else:
-        even = 2 * pair < N
-        odd = 2 * pair + 1 < N
-        column = 2 * pair
-    like = tl.zeros([BLOCK_L, K, GROUPS, Q, WIDTH], tl.float32)
-    of_lanes = (tl.arange(0, K)[:, None] + K * tl.arange(0, Q)[None])[:, None, :, None]
-    of_warps = tl.arange(0, GROUPS)[:, None] * WIDTH + tl.arange(0, WIDTH)[None]
-    channels = (tl.program_id(0) * BLOCK_E + of_warps)[None, :, None, :]
-    tile = 2 * of_lanes * e + channels  # [k, g, q, w]
-    even_tile = (2 * of_lanes < N) & (channels < e)
-    odd_tile = (2 * of_lanes + 1 < N) & (channels < e)
+    row = tl.arange(0, BLOCK_L)
+    token = row[:, None, None, None]
+    like = tl.zeros([BLOCK_L, K, Q, BLOCK_E], tl.float32)
+    tile, even_tile, odd_tile = _offsets(channel, e, N, K, Q)
     rate, odd_rate = _tile_of(a_ptr, tile, e, even_tile, odd_tile, token, like)
     rate, odd_rate = rate * LOG2E, odd_rate * LOG2E
     h, odd_h = _tile_of(state_ptr, tile, e, even_tile, odd_tile, token, like)
     skip = tl.load(d_ptr + channel, mask=e_mask, other=0.0)
     dt_column, dt_mask, bias, odd_bias = _biases(bias_ptr, channel, e_mask, e, BLOCK_E, PAIRED)
+    column, even, odd = _columns(N, K * Q, PAIRS)
     at = row.to(tl.int64)[:, None]
     u_at = u_ptr + at * u_stride + channel[None]
     dt_at = dt_ptr + at * dt_stride + dt_column[None]
@@ -272,18 +299,10 @@ def scan_kernel(
         u_next, dt_next, z_next, b_next, b_odd_next, c_next, c_odd_next = _block(
             u_at, dt_at, z_at, b_at, c_at, coming, e_mask, dt_mask, even, odd, PAIRED, PAIRS
         )
-        x = u.to(tl.float32)
-        delta = _steps(dt, bias, odd_bias, FAST, PAIRED)
-        wide = _of_channels(delta, like)
-        decay = exp2(wide * rate[None], FAST)
-        odd_decay = exp2(wide * odd_rate[None], FAST)
-        entering = _of_channels(_kept(delta * x, FAST), like)
-        B, odd_B = _values(b, b_odd, like, FAST, PAIRS)
-        states, h = _recurrence(h, decay, B * entering, token, BLOCK_L)
-        odd_states, odd_h = _recurrence(odd_h, odd_decay, odd_B * entering, token, BLOCK_L)
-        C, odd_C = _values(c, c_odd, like, FAST, PAIRS)
-        y = _sum_of_states(states * C + odd_states * odd_C, FAST) + skip[None] * x
-        y = y * silu(z.to(tl.float32), FAST)
+        y, h, odd_h = _through(
+            u, dt, z, b, b_odd, c, c_odd, h, odd_h, rate, odd_rate, bias, odd_bias, skip,
+            token, like, FAST, PAIRED, PAIRS,
+        )  # fmt: skip
         mask = (row < l - start)[:, None] & e_mask[None]
         tl.store(y_at, y.to(y_ptr.dtype.element_ty), mask=mask)
         y_at += BLOCK_L * e
@@ -321,19 +340,18 @@ def selective_scan(
     dt = dt_pairs if dt_pairs is not None else dt
     B, C = (b_pairs, c_pairs) if b_pairs is not None and c_pairs is not None else (B, C)
     half = max(triton.next_power_of_2(n) // 2, 1)
-    lanes = min(32 // WIDTH, half)
-    scan_kernel[(triton.cdiv(e, GROUPS * WIDTH),)](
+    lanes = min(32 // BLOCK_E, half)
+    scan_kernel[(triton.cdiv(e, BLOCK_E),)](
         u, dt, A, B, C, D, z, dt_bias, state, y, l, e,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0),
         N=n,
         BLOCK_L=1 if l == 1 else BLOCK_L,
-        WIDTH=WIDTH,
-        GROUPS=GROUPS,
+        BLOCK_E=BLOCK_E,
         Q=lanes,
         K=half // lanes,
         FAST=FAST,
         PAIRED=paired,
         PAIRS=pairs,
-        num_warps=GROUPS,
+        num_warps=1,
     )  # fmt: skip
     return y
