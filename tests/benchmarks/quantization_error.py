@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jamba_cli.show_bench import hardware
 from quant.ops.dequantize import dequantize
-from quant.schemes import SCHEMES, Scheme
+from quant.schemes import CPU_SCHEMES, SCHEMES, Scheme
 from runtime.devices import EXACT
 from runtime.engine import Engine
 from runtime.models import resolve
@@ -49,7 +49,7 @@ def table() -> str:
         "| nano: same likeliest token |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for name, scheme in SCHEMES.items():
+    for name, scheme in (SCHEMES | CPU_SCHEMES).items():
         shape = (4096, 4096)
         bits = f"{8 * scheme.nbytes(shape) / (4096 * 4096):.2f}"
         cells = [f"`{name}`", bits, *noise(scheme), "0, it is stored so", "100 %"]

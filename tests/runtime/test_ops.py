@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from quant.schemes import SCHEMES
+from quant.ops.quantize_rows import quantize_rows
+from quant.schemes import CPU_SCHEMES, SCHEMES
 from runtime.ops import linear as linear_op
 from runtime.ops.attention import attention, narrow
 from runtime.ops.attention import cpu as attention_cpu
@@ -209,6 +210,19 @@ def test_the_gpu_ways_of_a_mixture_are_the_mixture(way, scheme):
     assert set(experts.flatten().tolist()) == {0, 2, 3, 4}
     got = way(tokens, weights, experts, gate_up, down)
     assert_close(got, moe(tokens, router, gate_up, down, top_k))
+
+
+@pytest.mark.parametrize("scheme", ["none", *SCHEMES, *CPU_SCHEMES])
+def test_a_feed_forward_of_more_rows_than_a_block_is_that_of_each_part(scheme):
+    g = torch.Generator().manual_seed(10)
+    l, d, f = 300, 64, 128
+    x = torch.randn(l, d, generator=g)
+    gate_up, down = (torch.randn(*s, generator=g) / 8 for s in ((2 * f, d), (d, f)))
+    if scheme != "none":
+        gate_up, down = ((SCHEMES | CPU_SCHEMES)[scheme].quantize(w) for w in (gate_up, down))
+    rows = quantize_rows(x) if scheme == "fp8" else x  # as the norm before gives them
+    parts = [swiglu(rows[at : at + 50], gate_up, down) for at in range(0, l, 50)]
+    assert_close(swiglu(rows, gate_up, down), torch.cat(parts))
 
 
 def test_picks_are_sorted_by_expert_and_then_by_token():

@@ -42,13 +42,13 @@ def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -
         return onednn.swiglu(x, widened(gate_up, x), widened(down, x))
     if x.device.type != "cpu" or l <= BLOCK_ROWS:
         return _swiglu(x, gate_up, down, few)
-    assert isinstance(x, Tensor)
     block = BLOCK_ROWS
     if w8a8.takes(gate_up) and w8a8.takes(down):
         block = w8a8.BLOCK_ROWS
     elif isinstance(gate_up, QuantWeight) or isinstance(down, QuantWeight):
         return _swiglu(x, gate_up, down, few)  # each block would dequantize them anew
-    else:
+    assert isinstance(x, Tensor)
+    if isinstance(gate_up, Tensor) and isinstance(down, Tensor):
         gate_up, down = widened(gate_up, x), widened(down, x)
     out = torch.empty(l, down.shape[0], dtype=x.dtype)
     for rows, result in zip(x.split(block), out.split(block), strict=True):
