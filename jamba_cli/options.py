@@ -13,6 +13,7 @@ import typer
 
 from jamba_cli.human import parse_count
 from jamba_cli.settings import parse_device
+from runtime.errors import JambaError
 
 
 def count(text: str) -> int:
@@ -43,7 +44,10 @@ def complete_context(incomplete: str) -> list[str]:
     from jamba_cli.contexts.saving import open_store
     from jamba_cli.settings import load_settings
 
-    names = [f"@{named.name}" for named in open_store(load_settings()).names()]
+    try:
+        names = [f"@{named.name}" for named in open_store(load_settings()).names()]
+    except JambaError:  # the command itself says what is wrong
+        return []
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -55,7 +55,6 @@ def ingest(opened: Opened, name: str | None) -> Ingested:
     from runtime.contexts.names import check
 
     name = None if name is None else check(name.removeprefix("@"))
-    open_store(run.settings).prepare()  # before a long document is read in vain
     started = time.monotonic()
     document = opened.read()
     answer = run.settings.max_tokens or ANSWER_TOKENS  # as ask would have it
@@ -82,7 +81,7 @@ def _read_windows(opened: Opened, reading: Plan, saving: Saving) -> None:
         chunk_tokens=run.settings.chunk_tokens, saving=saving,
     )  # fmt: skip
     windows = [(window, reader.prompt(window, "").shared) for window in reading.windows]
-    _check_quota(saving.plan(answerer.engine, windows, run.settings.chunk_tokens), saving.store)
+    _check_room(saving.plan(answerer.engine, windows, run.settings.chunk_tokens), saving.store)
     for number, (window, ids) in enumerate(windows, 1):
         label = f"window {number}/{len(windows)}" if len(windows) > 1 else ""
         run.reporter.phase("prefill", len(ids), "tokens")
@@ -90,11 +89,14 @@ def _read_windows(opened: Opened, reading: Plan, saving: Saving) -> None:
         run.reporter.finish()
 
 
-def _check_quota(wanted: Sequence[Planned], store: ContextStore) -> None:
+def _check_room(wanted: Sequence[Planned], store: ContextStore) -> None:
     """Raises JambaError, before anything is read, if all of it can't be kept at a time."""
     whole = {one.id for one in store.contexts() if one.complete and not one.problem}
+    if all(one.id in whole for one in wanted):
+        return
+    store.check_writable()
     needed = sum(one.nbytes for one in wanted)
-    if needed <= store.quota_bytes or all(one.id in whole for one in wanted):
+    if needed <= store.quota_bytes:
         return
     several = f" in {len(wanted)} windows" if len(wanted) > 1 else ""
     raise JambaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -13,6 +14,7 @@ from jamba_cli.reader import Reader
 from jamba_cli.settings import Settings, contexts_path
 from jamba_cli.sources.document import Document
 from jamba_cli.sources.saved import to_json
+from runtime.errors import JambaError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -218,7 +220,9 @@ class Saving:
         def text() -> str:
             from runtime.contexts import identify
 
-            match = self.store.longest(identify(engine), ids)
+            match = None
+            with suppress(JambaError):  # a warning has said that the folder can't be read
+                match = self.store.longest(identify(engine), ids)
             kept = 0 if match is None else match.tokens
             if not kept and not self.account.ids:
                 return ""

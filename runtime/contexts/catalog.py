@@ -16,12 +16,8 @@ _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders that may hold a context."""
-    try:
-        children = sorted(root.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [child for child in children if _ID.fullmatch(child.name) and child.is_dir()]
+    """The folders that may hold a context; raises OSError."""
+    return [child for child in files.children(root) if _ID.fullmatch(child.name) and child.is_dir()]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from runtime.errors import JambaError
 
 BLOCK_BYTES = 4 << 20
 """Bytes written at a time: few enough that a stop is noticed soon."""
@@ -18,13 +21,36 @@ READERS = max(2, min(16, os.cpu_count() or 2))
 PARTIAL = ".partial"
 
 
+@contextmanager
+def told(root: Path) -> Iterator[None]:
+    """Lets an OSError in the contexts folder be a JambaError that says where and why."""
+    try:
+        yield
+    except OSError as error:
+        raise JambaError(
+            f"saved contexts: {error.filename or root}: {error.strerror or error}",
+            hint="JAMBA_CONTEXTS names another folder for them",
+        ) from error
+
+
+def children(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing if there is no such folder.  Raises OSError."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
 class Stopped(Exception):  # noqa: N818  says what happened; nothing is wrong
     """Writing was given up because the program ends."""
 
 
 def private_folder(path: Path) -> None:
     """Makes a folder that only its owner can enter, and those above it, where missing."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
 
 
 def write(

@@ -28,9 +28,13 @@ def check(name: str) -> str:
 
 
 def read_all(root: Path) -> list[Named]:
-    """Every name that can be read, sorted."""
+    """Every name that can be read, sorted; raises OSError if the folder can't be."""
+    folder = root / FOLDER
+    paths = files.children(folder) if folder in files.children(root) else []
     found = []
-    for path in sorted((root / FOLDER).glob("*.json")):
+    for path in paths:
+        if path.suffix != ".json" or path.name.startswith("."):
+            continue
         try:
             found.append(_read(path))
         except (DamagedError, OSError):

@@ -19,11 +19,12 @@ from runtime.contexts.identity import identify
 from runtime.contexts.layout import costs, layout
 from runtime.contexts.locks import OnWait, locked, try_locked
 from runtime.contexts.reader import SegmentError, restore
-from runtime.contexts.records import Identity, Mark, Match, Planned, Prefilled
+from runtime.contexts.records import Found, Identity, Mark, Match, Planned, Prefilled
 from runtime.contexts.store import ContextStore, context_id
 from runtime.contexts.transfer import Transfer, transfer_for
 from runtime.contexts.writer import ContextWriter, Draft
 from runtime.engine import Engine, OnChunk
+from runtime.errors import JambaError
 
 MIN_TOKENS = 1_024
 """Prompts shorter than this are read again sooner than they are worth their space."""
@@ -64,7 +65,7 @@ def prefill_saved(
         engine, ids, cache, store, identify(engine), marks, chunk_tokens, on_chunk, frozenset(keep)
     )
     described = (info or {}, attachments or {})
-    found = store.lookup(reading.identity, ids)
+    found = reading.lookup()
     exact = [each for each in found.matches if each.tokens == len(ids)]
     own = [each for each in exact if each.context.id == reading.id]
     to_save = save and len(ids) >= min_tokens
@@ -142,18 +143,25 @@ class _Reading:
         self.transfer = transfer_for(self.engine.device)
         self.id = context_id(self.identity, self.ids)
 
+    def lookup(self) -> Found:
+        """What the store has of the prompt: nothing, and why, where it can't be read."""
+        try:
+            return self.store.lookup(self.identity, self.ids)
+        except JambaError as error:
+            return Found((), (error.message,))
+
     def lock(self, held: ExitStack, on_wait: OnWait | None) -> bool:
         """Becomes the writer of this context; False, with a note, where nothing can be written."""
         try:
             held.enter_context(locked(self.store.lock_path(self.id), on_wait))
         except OSError as error:
-            self.notes.append(f"not saved: {self.store.root}: {error.strerror or error}")
+            self.notes.append(f"not saved: {self.store.root}: {_why(error)}")
             return False
         return True
 
     def run(self, held: ExitStack, described: _Described | None) -> Prefilled:
         """Restores what there is and computes the rest; saves it, under the lock, if described."""
-        found = self.store.lookup(self.identity, self.ids)
+        found = self.lookup()
         self.notes += found.notes
         match, logits = self.restore(found.matches)
         if logits is not None:  # a longer text begins so, or another process has just finished it
@@ -203,7 +211,7 @@ class _Reading:
                 if free:
                     writer.redescribe(match.context.path, *described)
         except (OSError, DamagedError) as error:
-            self.notes.append(f"saved context {match.context.id} was not updated: {error}")
+            self.notes.append(f"saved context {match.context.id} was not updated: {_why(error)}")
 
     def _begin(
         self,
@@ -224,8 +232,8 @@ class _Reading:
             if not room.made:
                 return None
             manifest = writer.begin(folder, self.identity, len(self.ids), match, *described)
-        except OSError as error:
-            self.notes.append(f"not saved: {folder}: {error.strerror or error}")
+        except (OSError, JambaError) as error:
+            self.notes.append(f"not saved: {folder}: {_why(error)}")
             return None
         finally:
             self.save_s += time.monotonic() - started
@@ -237,7 +245,7 @@ class _Reading:
         try:
             writer.begin(folder, self.identity, len(self.ids), match, *described, complete=True)
         except OSError as error:
-            self.notes.append(f"not saved: {folder}: {error.strerror or error}")
+            self.notes.append(f"not saved: {folder}: {_why(error)}")
             return None
         return self.id
 
@@ -290,3 +298,8 @@ class _Reading:
             notes=tuple(dict.fromkeys(self.notes)),
             save_s=self.save_s,
         )
+
+
+def _why(error: Exception) -> str:
+    """An error in words, without the path that the line around it has."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

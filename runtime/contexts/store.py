@@ -24,7 +24,8 @@ class ContextStore:
     """Saved contexts under one folder, which is made when the first one is written.
 
     Several processes may use one folder at a time.  `quota_bytes` bounds what all contexts take;
-    the least recently used go first, those with a name last.
+    the least recently used go first, those with a name last.  A folder that can't be read or
+    written is a JambaError that says so.
     """
 
     def __init__(self, root: Path, *, quota_bytes: int = QUOTA_BYTES) -> None:
@@ -76,8 +77,9 @@ class ContextStore:
 
     def contexts(self) -> list[Context]:
         """All contexts, the most recently used first, those that can't be used included."""
-        known = names.by_context(self.root)
-        found = [catalog.read_context(folder, known) for folder in catalog.folders(self.root)]
+        with files.told(self.root):
+            known = names.by_context(self.root)
+            found = [catalog.read_context(folder, known) for folder in catalog.folders(self.root)]
         return sorted((each for each in found if each), key=lambda each: (-each.used, each.id))
 
     def get(self, ref: str) -> Context:
@@ -119,7 +121,8 @@ class ContextStore:
 
     def names(self) -> list[Named]:
         """All names, sorted."""
-        return names.read_all(self.root)
+        with files.told(self.root):
+            return names.read_all(self.root)
 
     def has_name(self, name: str) -> bool:
         """Whether there is a name, even one whose file is damaged."""
@@ -127,12 +130,14 @@ class ContextStore:
 
     def set_name(self, name: str, ids: Sequence[str], info: Mapping[str, Any]) -> None:
         """Lets a name stand for contexts, in order; replaces what it stood for."""
-        files.private_folder(self.root)
-        names.write(self.root, name, ids, info)
+        with files.told(self.root):
+            files.private_folder(self.root)
+            names.write(self.root, name, ids, info)
 
     def remove_name(self, name: str) -> None:
         """Forgets a name, not its contexts; raises JambaError if there is none."""
-        names.remove(self.root, name)
+        with files.told(self.root):
+            names.remove(self.root, name)
 
     def remove(self, id: str) -> int:  # noqa: A002
         """Removes a context and returns the bytes that this frees.
@@ -140,7 +145,7 @@ class ContextStore:
         Raises JambaError if there is none of this id, or if a process is writing it.
         """
         context = self.get(id)
-        with try_locked(self.lock_path(context.id)) as free:
+        with files.told(self.root), try_locked(self.lock_path(context.id)) as free:
             if not free:
                 raise JambaError(
                     f"saved context {context.id} is being written by another process",
@@ -150,23 +155,20 @@ class ContextStore:
 
     def collect(self) -> Collected:
         """Removes what is of no use: leftovers, damaged contexts, and what is over the quota."""
-        return upkeep.collect(self)
+        with files.told(self.root):
+            return upkeep.collect(self)
 
     def verify(self, context: Context) -> list[str]:
         """Reads all of a context and returns what is wrong with it, a line each."""
         return upkeep.verify(context)
 
-    def prepare(self) -> None:
-        """Makes the folder; raises JambaError if nothing can be written there."""
-        try:
-            files.private_folder(self.root)
+    def check_writable(self) -> None:
+        """Raises JambaError if no context can be written here."""
+        with files.told(self.root):
+            with try_locked(self.lock_path(f"check-{os.getpid()}")):
+                pass
             if not os.access(self.root, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except OSError as error:
-            raise JambaError(
-                f"no context can be saved at {self.root}: {error.strerror or error}",
-                hint="JAMBA_CONTEXTS names another folder",
-            ) from error
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.root)
 
     def lock_path(self, id: str) -> Path:  # noqa: A002
         """The lock file of a context, in a folder that exists now."""

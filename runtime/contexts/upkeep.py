@@ -182,7 +182,7 @@ def collect(store: ContextStore) -> Collected:
     """Leftovers, damaged and outdone contexts, and what is over the quota."""
     removed: list[str] = []
     nbytes = 0
-    if not store.root.is_dir():
+    if not store.root.exists():
         return Collected((), 0, (), 0)
     known = names.by_context(store.root)
     for folder in catalog.folders(store.root):

@@ -162,18 +162,6 @@ def test_a_folder_that_can_not_be_written_is_one_warning(ask, notes, tmp_path):
     assert len([one for one in result["warnings"] if "not saved" in one]) == 1
 
 
-def test_ingest_refuses_a_folder_that_can_not_be_written_before_it_reads(here, notes, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    for path in (tmp_path / "file", tmp_path / "file" / "contexts"):
-        done = here("ingest", "notes.txt", JAMBA_CONTEXTS=str(path))
-        assert done.returncode == 1
-        error, hint = done.stderr.splitlines()
-        assert error.startswith(f"error: no context can be saved at {path}: ")
-        assert "JAMBA_CONTEXTS" in hint
-        asked = here("ask", "@x", "what?", JAMBA_CONTEXTS=str(path))
-        assert asked.stderr.startswith("error: no saved context is named 'x'\n")
-
-
 def test_a_quota_that_is_too_small_is_said(ask, notes):
     result = ask("notes.txt", "what?", JAMBA_CONTEXT_QUOTA="10k")
     assert any("quota" in one for one in result["warnings"])
