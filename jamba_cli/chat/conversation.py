@@ -89,6 +89,7 @@ class Conversation:
         self._held: list[int] = []  # what the cache holds after the document
         self._points: list[_Point] = []
         self._retries = 0
+        self._unanswered = ""  # a question that was stopped before its answer's first word
 
     @property
     def max_tokens(self) -> int:
@@ -110,18 +111,34 @@ class Conversation:
         return self._turn(question_task(question), show, self._params)
 
     def retry(self, show: Show) -> Answer:
-        """Another answer to the last question; raises UsageError if there is none."""
+        """Another answer to the last question, or the first if it was stopped before it had one.
+
+        What fails or is stopped before its first word leaves the answer that there was.  Raises
+        UsageError if there is no question.
+        """
+        if self._unanswered:
+            return self._turn(self._unanswered, show, self._params)
         if not self.turns:
             raise UsageError("there is no question to answer again")
         self._retries += 1
         params = self._params
         seed = None if params.seed is None else params.seed + self._retries
         warm = params.temperature or RETRY_TEMPERATURE
-        task = self.turns.pop().task
-        return self._turn(task, show, replace(params, temperature=warm, seed=seed))
+        last = self.turns.pop()
+        before = len(self.turns)
+        try:
+            return self._turn(last.task, show, replace(params, temperature=warm, seed=seed))
+        except BaseException:
+            if len(self.turns) == before:
+                self.turns.append(last)
+                self._unanswered = ""
+            raise
 
     def undo(self) -> Turn:
-        """Takes the last turn back; raises UsageError if there is none."""
+        """Takes the last question back, answered or not; raises UsageError if there is none."""
+        if self._unanswered:
+            turn, self._unanswered = Turn(self._unanswered, ""), ""
+            return turn
         if not self.turns:
             raise UsageError("there is no turn to take back")
         return self.turns.pop()
@@ -129,8 +146,17 @@ class Conversation:
     def forget(self) -> None:
         """Takes all turns back."""
         self.turns.clear()
+        self._unanswered = ""
 
     def _turn(self, task: str, show: Show, params: SamplingParams) -> Answer:
+        before, self._unanswered = len(self.turns), ""
+        try:
+            return self._answered(task, show, params)
+        except KeyboardInterrupt:
+            self._unanswered = task if len(self.turns) == before else ""
+            raise
+
+    def _answered(self, task: str, show: Show, params: SamplingParams) -> Answer:
         answerer = self._answerer
         answerer.usage, answerer.params = Usage(), params
         rest = self._rest(task, self.turns)

@@ -238,6 +238,35 @@ def test_an_answer_stopped_in_its_first_thought_is_no_turn(begin):
     assert chat.turns == []
 
 
+def test_a_question_that_is_stopped_before_its_answer_can_be_retried_or_taken_back(begin):
+    chat, engine, _ = begin("prose", "One.", "Two.", "Three.", "Four.")
+    first = chat.ask("which?", silent)
+    engine.interrupt_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        chat.ask("and?", silent)
+    assert chat.turns == [Turn(question_task("which?"), first.text)]
+    assert chat.undo() == Turn(question_task("and?"), "")
+    with pytest.raises(KeyboardInterrupt):
+        chat.ask("why?", silent)
+    engine.interrupt_after = -1
+    assert chat.retry(silent).text == "Four."
+    assert [turn.task for turn in chat.turns] == [question_task(q) for q in ("which?", "why?")]
+
+
+def test_a_retry_that_is_stopped_before_its_answer_leaves_the_one_there_was(begin):
+    chat, engine, _ = begin("prose", "One.", "Two.", "Three.")
+    chat.ask("which?", silent)
+    engine.interrupt_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        chat.retry(silent)
+    assert chat.turns == [Turn(question_task("which?"), "One.")]
+    engine.interrupt_after = -1
+    assert chat.retry(silent).text == "Three."
+    assert chat.undo().answer == "Three."
+    with pytest.raises(UsageError):
+        chat.undo()
+
+
 def test_a_longer_conversation_gets_a_larger_cache(begin, monkeypatch):
     monkeypatch.setattr("jamba_cli.chat.conversation.GROWTH_TOKENS", 300)
     chat, engine, reader = begin("prose", "One.", "Two.", "Three.")
