@@ -21,7 +21,7 @@ def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
     """Removes contexts by name or id; a name goes with its contexts, but for those that another
     name stands for too.
 
-    Nothing is removed if one of them is not there.
+    Nothing is removed if one of them is not there, or is being written.
     """
     if everything == bool(refs):
         raise UsageError("name what to remove, or give --all", hint="jamba contexts rm @NAME")
@@ -38,9 +38,13 @@ def remove(refs: Sequence[str], run: Session, *, everything: bool) -> None:
         kept = {one for name, owned in names.items() if name not in gone for one in owned}
         by_name = {one for name in gone for one in names.get(name, ())}
         ids = [one for one in ids if one not in by_name or one not in kept]
+    for one in ids:
+        store.check_removable(one)
     for name in gone:
         store.remove_name(name)
     freed = sum(store.remove(one) for one in ids)
+    if everything:
+        freed += store.collect().nbytes  # what a crash left is of documents too
     if not run.output.json:
         named = "" if ids else "".join(f"@{name} and " for name in gone)
         removed = plural(len(ids), "context")

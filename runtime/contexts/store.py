@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,23 @@ class ContextStore:
         Raises JambaError if there is none of this id, or if a process is writing it.
         """
         context = self.get(id)
-        with files.told(self.root), try_locked(self.lock_path(context.id)) as free:
+        with self._held(context.id):
+            return upkeep.delete(context.path)
+
+    def check_removable(self, id: str) -> None:  # noqa: A002
+        """Raises JambaError if a process is writing the context, or nobody may."""
+        with self._held(id):
+            pass
+
+    @contextmanager
+    def _held(self, id: str) -> Iterator[None]:  # noqa: A002
+        with files.told(self.root), try_locked(self.lock_path(id)) as free:
             if not free:
                 raise JambaError(
-                    f"saved context {context.id} is being written by another process",
+                    f"saved context {id} is being written by another process",
                     hint="try again when that has finished",
                 )
-            return upkeep.delete(context.path)
+            yield
 
     def collect(self) -> Collected:
         """Removes what is of no use: leftovers, damaged contexts, and what is over the quota."""

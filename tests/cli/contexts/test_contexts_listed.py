@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from runtime.contexts import manifest
+from runtime.contexts import locks, manifest
 
 
 def listed(here) -> list[dict]:
@@ -57,6 +57,30 @@ def test_rm_all_and_by_id(here, model, notes, tmp_path):
     assert [one["id"] for one in listed(here)] == [second["id"]]
     assert here("contexts", "rm", "--all").returncode == 0
     assert listed(here) == []
+
+
+def test_rm_removes_nothing_while_a_part_of_it_is_written(ingested, here, ask, store, tmp_path):
+    (tmp_path / "b.txt").write_text("other " * 300)
+    [busy] = ask("b.txt", "what?")["context"]["ids"]
+    with locks.locked(store / "locks" / f"{busy}.lock"):
+        done = here("contexts", "rm", "--all")
+    assert done.returncode == 1
+    assert f"saved context {busy} is being written by another process" in done.stderr
+    assert [one["names"] for one in listed(here)] == [[], ["notes"]]
+
+
+def test_rm_all_removes_what_a_crash_left_of_a_document(ingested, here, store):
+    [context] = listed(here)
+    (store / context["id"] / "context.json").unlink()  # it is written after the document
+    assert (store / context["id"] / "document.json").exists()
+    assert here("contexts", "rm", "--all").returncode == 0
+    assert list(store.rglob("*.json")) == []
+
+
+def test_gc_says_which_names_the_quota_takes(ingested, here):
+    [context] = listed(here)
+    done = here("contexts", "gc", JAMBA_CONTEXT_QUOTA="1k")
+    assert done.stdout.splitlines()[0] == f"{context['id']} @notes: over the quota"
 
 
 def flip_a_bit(path: Path) -> None:
