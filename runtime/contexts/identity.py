@@ -29,7 +29,7 @@ from runtime.devices import Precision
 from runtime.engine import Engine
 from runtime.errors import CheckpointError, JambaError
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raised with every change of the arithmetic: what was saved before is then not used again."""
 
 SAMPLE_BYTES = 4_096

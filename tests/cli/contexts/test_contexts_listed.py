@@ -80,7 +80,7 @@ def test_rm_all_removes_what_a_crash_left_of_a_document(ingested, here, store):
 def test_gc_says_which_names_the_quota_takes(ingested, here):
     [context] = listed(here)
     done = here("contexts", "gc", JAMBA_CONTEXT_QUOTA="1k")
-    assert done.stdout.splitlines()[0] == f"{context['id']} @notes: over the quota"
+    assert done.stdout.splitlines()[0] == f"{context['id']} (@notes): over the quota"
 
 
 def flip_a_bit(path: Path) -> None:
