@@ -127,6 +127,7 @@ class Planner:
             cpu=self.device == "cpu",
             precision=self.precision,
             quantization=quantization,
+            mixed=self.only(quantization) is not None,
         )
 
     def longest_context(self, quantization: Quantization | None, chunk_tokens: int | None) -> int:

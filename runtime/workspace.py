@@ -32,8 +32,12 @@ def workspace_bytes(
     cpu: bool,
     precision: Precision,
     quantization: Quantization | None,
+    mixed: bool = False,
 ) -> int:
-    """Bytes of the widest moment of a chunk, and of the widest weight that is widened for it."""
+    """Bytes of the widest moment of a chunk, and of the widest weight that is widened for it.
+
+    `mixed` says that layers which could be quantized stay in 16 bits.
+    """
     size = precision.activations.itemsize
     if cpu:
         each = size * max(_mamba(config), _attention(config), _feed_forward(config))
@@ -42,8 +46,8 @@ def workspace_bytes(
         each = max(gpu.mamba(), gpu.attention(), gpu.feed_forward())
     scratch = _scratch(config, precision, quantization, cpu=cpu)
     libraries = CPU_LIBRARIES_BYTES if cpu else GPU_LIBRARIES_BYTES
-    plain = quantization is None and precision.weights != precision.activations
-    if cpu and (plain or _in_8_bits(quantization)):
+    narrow = (quantization is None or mixed) and precision.weights != precision.activations
+    if cpu and (narrow or _in_8_bits(quantization)):
         libraries += CPU_KERNELS_BYTES
     return chunk_tokens * each + scratch + libraries
 
