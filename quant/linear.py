@@ -10,10 +10,18 @@ from quant.experts import QuantExperts
 from quant.ops.gemv import gemv
 from quant.ops.matmul import matmul, quantizes, w8a8
 from quant.schemes import Scheme
-from quant.tensor import QuantRows, QuantWeight, Rows, SchemeName
+from quant.tensor import QuantWeight, Rows, SchemeName
 
 FEW_ROWS = 4
 """Up to this many rows a product is bound by reading the weight, above it by arithmetic."""
+
+
+def takes_few(w: object, m: int, *, few: bool | None = None) -> bool:
+    """Whether a product of m rows with w goes the way of few rows, which w8a8 does not have.
+
+    `few` as in `product`.
+    """
+    return (m <= FEW_ROWS if few is None else few) and not w8a8.takes(w)
 
 
 def takes_codes(w: object, m: int, *, few: bool | None = None) -> bool:
@@ -21,8 +29,7 @@ def takes_codes(w: object, m: int, *, few: bool | None = None) -> bool:
 
     `few` as in `product`.
     """
-    many = m > FEW_ROWS if few is None else not few
-    return many and isinstance(w, QuantWeight) and quantizes(w)
+    return not takes_few(w, m, few=few) and isinstance(w, QuantWeight) and quantizes(w)
 
 
 def product(
@@ -33,8 +40,7 @@ def product(
     `few` says which of the two ways it goes, where that is not to depend on m: fp8 rounds x in
     the products of many rows only, w8a8 in all.
     """
-    many = x.shape[0] > FEW_ROWS if few is None else not few
-    y = matmul(x, w) if isinstance(x, QuantRows) or many or w8a8.takes(w) else gemv(x, w)
+    y = gemv(x, w) if isinstance(x, Tensor) and takes_few(w, x.shape[0], few=few) else matmul(x, w)
     return y if bias is None else y.add_(bias)
 
 

@@ -69,19 +69,14 @@ class Int8(Scheme):
 
     def quantize(self, weight: Tensor) -> QuantWeight:
         """Codes and scales of a weight of any float dtype."""
-        return QuantWeight("int8", *int8.quantize(weight))
+        return QuantWeight(self.name, *int8.quantize(weight))
 
 
 @dataclass(frozen=True, slots=True)
-class W8A8(Scheme):
+class W8A8(Int8):
     """int8's weights; activations are rounded to int8 too, by token, in every product."""
 
     name: ClassVar[SchemeName] = "w8a8"
-    code_dtype: ClassVar[torch.dtype] = torch.int8
-
-    def quantize(self, weight: Tensor) -> QuantWeight:
-        """Codes and scales of a weight of any float dtype."""
-        return QuantWeight("w8a8", *int8.quantize(weight))
 
 
 @dataclass(frozen=True, slots=True)

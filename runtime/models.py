@@ -151,7 +151,7 @@ def describe(name: str, path: Path, licence: str = "") -> ModelEntry:
     """An entry for any model directory, computed from its config.json; raises ModelError."""
     config = JambaConfig.from_json(path)
     channels = config.mamba_inner_size
-    # nano is for CPUs: held in 16 bits, with activations in 32.
+    # nano is for CPUs: held in 16 bits at the most, with activations in 32.
     packed = stored_format(config.quantization, str(path / "config.json")) == "nano"
     activation = 4 if packed else 2
     mamba_bytes = channels * (4 * config.mamba_d_state + activation * (config.mamba_d_conv - 1))

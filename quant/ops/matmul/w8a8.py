@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from quant.ops import int8
 from quant.tensor import QuantWeight
 
 BLOCK_ELEMENTS = 3 << 17
@@ -42,16 +43,9 @@ def matmul(x: Tensor, w: QuantWeight) -> Tensor:
     block = max(BLOCK_ROWS, BLOCK_ELEMENTS // n)
     out = torch.empty(m, n, dtype=x.dtype)
     for rows, result in zip(x.split(block), out.split(block), strict=True):
-        codes, scale = _quantize(rows)
-        torch.mul(_sums(codes, w.codes).mul_(w.scale), scale, out=result)
+        codes, scale = int8.quantize(rows)
+        torch.mul(_sums(codes, w.codes).mul_(w.scale), scale[:, None], out=result)
     return out
-
-
-def _quantize(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [m, k] -> int8 [m, k] and scale fp32 [m, 1]: the largest of a row becomes 127."""
-    x = x.float()
-    scale = x.abs().amax(-1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(127)
-    return (x / scale).round_().to(torch.int8), scale
 
 
 def _sums(x: Tensor, w: Tensor) -> Tensor:

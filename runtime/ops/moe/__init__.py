@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.linear import FEW_ROWS, takes_codes
+from quant.linear import FEW_ROWS, takes_codes, takes_few
 from quant.ops import gemv
 from quant.ops.dispatch import KERNEL, choice
 from quant.ops.matmul import w8a8
@@ -57,9 +57,8 @@ def swiglu(x: Rows, gate_up: Weight, down: Weight, *, few: bool | None = None) -
 
 
 def _swiglu(x: Rows, gate_up: Weight, down: Weight, few: bool | None) -> Tensor:
-    one_step = x.shape[0] <= FEW_ROWS if few is None else few
-    by_codes = isinstance(gate_up, QuantWeight) and not w8a8.takes(gate_up)
-    if by_codes and isinstance(x, Tensor) and one_step:
+    one_step = takes_few(gate_up, x.shape[0], few=few)
+    if isinstance(gate_up, QuantWeight) and isinstance(x, Tensor) and one_step:
         return linear(gemv.gemv_silu_gate(x, gate_up), down, few=few)
     gate = silu_gate_rows if takes_codes(down, x.shape[0], few=few) else silu_gate
     return linear(gate(linear(x, gate_up, few=few)), down, few=few)
